@@ -1,0 +1,60 @@
+"""Everything a user can do wrong, as one tree; the command line turns each into one line and an exit code.
+
+    DpmError                 1  failed
+      UsageError             2  arguments that contradict each other or the run folder
+        MissingExtraError    2  an optional dependency is not installed
+      InputError             3  unreadable, empty or inconsistent input
+      WeightsError           4  weights missing, wrong, truncated or refused
+      MemoryExhaustedError   5  out of memory after the batch was made as small as it goes
+      PartialResultError     6  some of several inputs failed; the others were written
+      DegenerateGeometryError 1 a fit has no unique answer (collinear points, no parallax, ...)
+
+A message says what, where and the way out. Errors of the program itself are not in the tree.
+"""
+
+
+class DpmError(Exception):
+    """Root of all errors a user can act on."""
+
+    exit_code = 1
+
+
+class UsageError(DpmError):
+    """Arguments that cannot be used together, or a result that is not ours to overwrite."""
+
+    exit_code = 2
+
+
+class MissingExtraError(UsageError):
+    """An optional dependency is needed."""
+
+    def __init__(self, package: str, extra: str):
+        super().__init__(f'{package} is not installed: pip install "dpm-cli[{extra}]"')
+
+
+class InputError(DpmError):
+    """Input that cannot be read or used."""
+
+    exit_code = 3
+
+
+class WeightsError(DpmError):
+    """Weights that are missing, of another network, damaged or unsafe."""
+
+    exit_code = 4
+
+
+class MemoryExhaustedError(DpmError):
+    """Memory ran out at the smallest batch."""
+
+    exit_code = 5
+
+
+class PartialResultError(DpmError):
+    """Some inputs of several failed."""
+
+    exit_code = 6
+
+
+class DegenerateGeometryError(DpmError):
+    """A geometric fit without a unique answer."""

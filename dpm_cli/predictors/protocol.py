@@ -1,0 +1,53 @@
+"""The protocol every predictor follows (spec section 5), so that the engine knows no model by name.
+
+    predictor.prepare(clip, intrinsics)        once a clip: focal, strides; may be skipped
+    features = predictor.encode(images)        once a frame, in batches
+    prediction = predictor.predict(f1, f2)     once a directed pair, in batches
+
+Features are a dict of tensors, each with the batch as first axis, so the engine can cache, split and join them.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from torch import Tensor
+
+from dpm_cli.structures import Clip, PairPrediction
+
+Features = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class PredictorInfo:
+    """What the manifest says of a predictor."""
+
+    name: str
+    weights_sha256: str | None
+    """None for a predictor without weights."""
+    weights_licence: str
+    multiple: int
+    """Height and width of the images must be multiples of this; the engine resizes, never crops."""
+    default_long_side: int
+    """Working size in pixels when the user asks for none."""
+    bidirectional: bool
+    """True if predict(a, b) already says all that predict(b, a) would (the engine then runs one direction)."""
+
+
+class Predictor(Protocol):
+    """Images in, dynamic point maps out."""
+
+    @property
+    def info(self) -> PredictorInfo: ...
+
+    def prepare(self, clip: Clip, intrinsics: np.ndarray | None) -> None:
+        """See the whole clip; `intrinsics` (T, 3, 3) or (3, 3) float64 at the working size, where known."""
+        ...
+
+    def encode(self, images: Tensor) -> Features:
+        """Features of images (B, 3, H, W) float32 in [0, 1]."""
+        ...
+
+    def predict(self, features_1: Features, features_2: Features) -> PairPrediction:
+        """Four dynamic point maps a pair."""
+        ...

@@ -1,0 +1,72 @@
+"""Progress for people: Rich bars on stderr where there is a terminal, silence where nobody watches.
+
+The library takes a `Reporter`; it never prints. `SilentReporter` is the default, the command line passes `RichReporter`.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+class Reporter(Protocol):
+    """What a long-running function tells its caller."""
+
+    def task(self, description: str, total: int | None):
+        """Context manager that yields `advance(n=1)`."""
+        ...
+
+    def note(self, message: str) -> None:
+        """One line worth reading: a decision, a fallback, something that could not be known."""
+        ...
+
+
+class SilentReporter:
+    """Says nothing."""
+
+    @contextmanager
+    def task(self, description: str, total: int | None) -> Iterator[Callable[..., None]]:
+        """Yield an `advance` that does nothing."""
+        yield lambda n=1: None
+
+    def note(self, message: str) -> None:
+        """Drop the message."""
+
+
+class RichReporter:
+    """Bars with time left on a terminal; on a pipe one line at the start and end of a stage."""
+
+    def __init__(self, console: Console):
+        self.console = console
+
+    @contextmanager
+    def task(self, description: str, total: int | None) -> Iterator[Callable[..., None]]:
+        """Yield `advance(n=1)` that moves a bar of `total` steps."""
+        if not self.console.is_terminal:
+            self.console.print(f"{description} ...", highlight=False)
+            yield lambda n=1: None
+            return
+        columns = (
+            TextColumn("{task.description:<12}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self.console, transient=False) as progress:
+            task_id = progress.add_task(description, total=total)
+            yield lambda n=1: progress.advance(task_id, n)
+
+    def note(self, message: str) -> None:
+        """Print one dim line."""
+        self.console.print(f"  {message}", style="dim", highlight=False)
