@@ -1,1 +1,47 @@
-"""cli."""
+"""The command line: the table of commands, and the boundary where errors become one line and an exit code."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from dpm_cli.cli.console import emit, stderr_console
+from dpm_cli.errors import DpmError
+
+app = typer.Typer(
+    name="dpm",
+    help="Video of a moving scene in, 4D reconstruction out.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from dpm_cli import __version__
+
+        emit(f"dpm {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Video of a moving scene in, 4D reconstruction out."""
+
+
+def main() -> None:
+    """Entry point of `dpm`: user errors are one line on stderr, the exit code says their kind."""
+    try:
+        app()
+    except DpmError as error:
+        stderr_console().print(f"dpm: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        stderr_console().print("dpm: interrupted; what was finished is kept", style="red")
+        sys.exit(130)

@@ -1,0 +1,22 @@
+"""The console of progress and logs: always stderr, so that stdout stays the result."""
+
+import sys
+
+from rich.console import Console
+
+from dpm_cli.progress import Reporter, RichReporter, SilentReporter
+
+
+def stderr_console() -> Console:
+    """A Rich console on stderr; honours NO_COLOR and the terminal's width."""
+    return Console(file=sys.stderr, stderr=True)
+
+
+def reporter(quiet: bool = False) -> Reporter:
+    """The reporter that a command passes to the library."""
+    return SilentReporter() if quiet else RichReporter(stderr_console())
+
+
+def emit(text: str) -> None:
+    """Print one result line on stdout, unwrapped and uncoloured."""
+    sys.stdout.write(text + "\n")
