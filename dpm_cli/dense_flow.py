@@ -36,7 +36,9 @@ def pair_flows(
     arrays = (both.detach().clamp(0, 1) * 255).round().byte().permute(0, 1, 3, 4, 2).cpu().numpy()
     jobs = [(b, v) for b in range(len(arrays)) for v in (0, 1)]
     with ThreadPoolExecutor(workers) as pool:
-        flows = list(pool.map(lambda j: dis_flow(arrays[j[0], j[1]], arrays[j[0], 1 - j[1]], preset), jobs))
+        flows = list(
+            pool.map(lambda j: dis_flow(arrays[j[0], j[1]], arrays[j[0], 1 - j[1]], preset), jobs)
+        )
     stacked = torch.from_numpy(np.stack(flows)).unflatten(0, (len(arrays), 2))
     return stacked.to(images_1.device)
 
@@ -44,7 +46,9 @@ def pair_flows(
 def sample(maps: Tensor, pixels: Tensor, *, mode: str = "bilinear") -> Tensor:
     """Values (B, C, ...) of maps (B, C, H, W) at pixels (B, ..., 2) given as (x, y); edges are repeated."""
     height, width = maps.shape[-2:]
-    scale = torch.tensor((max(width - 1, 1), max(height - 1, 1)), dtype=maps.dtype, device=maps.device)
+    scale = torch.tensor(
+        (max(width - 1, 1), max(height - 1, 1)), dtype=maps.dtype, device=maps.device
+    )
     grid = (pixels.to(maps.dtype) / scale * 2 - 1).reshape(len(maps), -1, 1, 2)
     out = torch.nn.functional.grid_sample(
         maps, grid, mode=mode, padding_mode="border", align_corners=True

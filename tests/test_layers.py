@@ -30,7 +30,10 @@ def imported(path: Path) -> list[tuple[str, int]]:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            names = [f"{node.module}.{a.name}" if node.module == "dpm_cli" else node.module or "" for a in node.names]
+            names = [
+                f"{node.module}.{a.name}" if node.module == "dpm_cli" else node.module or ""
+                for a in node.names
+            ]
         else:
             continue
         found += [(n.split(".")[1], node.lineno) for n in names if n.startswith("dpm_cli.")]

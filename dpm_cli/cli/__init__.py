@@ -40,7 +40,9 @@ def main() -> None:
     try:
         app()
     except DpmError as error:
-        stderr_console().print(f"dpm: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        stderr_console().print(
+            f"dpm: {error}", style="red", markup=False, highlight=False, soft_wrap=True
+        )
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         stderr_console().print("dpm: interrupted; what was finished is kept", style="red")

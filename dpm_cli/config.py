@@ -1,0 +1,73 @@
+"""Every knob of a run, once: the command line fills these, the manifest stores them, resuming compares them."""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+RUN_FORMATS = ("ply", "flo", "masks", "preview")
+
+
+@dataclass(frozen=True)
+class ClipSettings:
+    """Which frames of the input are used, and at what size."""
+
+    size: int | None = None
+    """Long side of the working images in pixels; None = the predictor's default."""
+    fps: float | None = None
+    """Frames per second to keep; excludes `stride`."""
+    stride: int = 1
+    """Keep every n-th frame."""
+    start: float | None = None
+    """First time in seconds."""
+    end: float | None = None
+    """Last time in seconds."""
+    max_frames: int | None = None
+    """At most this many frames."""
+
+
+@dataclass(frozen=True)
+class ReconstructSettings:
+    """What decides the numbers of a run; two runs with equal settings and input are the same run."""
+
+    model: str = "auto"
+    weights: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    batch_size: int | None = None
+    """Pairs at a time; None = chosen from the free memory, then frozen in the manifest."""
+    clip: ClipSettings = ClipSettings()
+    pairs: str = "auto"
+    """`auto`, `complete`, or strides such as `1,2,4,8`."""
+    fov_deg: float | None = None
+    """Horizontal field of view of the source in degrees."""
+    intrinsics: str | None = None
+    """`fx,fy,cx,cy` in source pixels, or a file that holds them."""
+    per_frame_focal: bool = False
+    mask_dir: str | None = None
+    """Folder of masks of moving things, one per frame in natural order, non-zero = moves."""
+    formats: tuple[str, ...] = RUN_FORMATS
+    min_confidence: float = 2.0
+    """Points below this are left out of point clouds and previews; 2 = expected relative error of a half."""
+    motion_threshold: float = 0.5
+
+    def digest(self) -> str:
+        """Hash of the settings that change numbers (not of what is written from them)."""
+        values = dataclasses.asdict(self)
+        for name in ("formats", "min_confidence", "motion_threshold"):
+            values.pop(name)
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for the manifest."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class RunTarget:
+    """One run: its inputs and its folder."""
+
+    inputs: tuple[str, ...]
+    folder: Path

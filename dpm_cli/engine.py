@@ -1,0 +1,145 @@
+"""A stream of pairs becomes a stream of predictions: each frame is encoded once, pairs are predicted in batches.
+
+Frames come from a `FrameReader`, predictions leave as `PairPrediction` in float32. The engine is the only place
+with autocast, and it knows no model by name. Features live in a least-recently-used cache, so memory does not
+grow with the clip. When memory ends the batch is halved, once per size, and that is said.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dpm_cli.errors import MemoryExhaustedError
+from dpm_cli.predictors.protocol import Features, Predictor
+from dpm_cli.progress import Reporter, SilentReporter
+from dpm_cli.structures import FrameReader, PairPrediction
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """Some consecutive rows of the pair list and what the predictor says of them."""
+
+    start: int
+    stop: int
+    prediction: PairPrediction
+
+
+def to_tensor(images: np.ndarray, device: torch.device) -> Tensor:
+    """Images (N, H, W, 3) uint8 to (N, 3, H, W) float32 in [0, 1] on `device`."""
+    return torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 255
+
+
+class FeatureCache:
+    """Features of single frames, encoded in batches when first wanted, the least recently used dropped first."""
+
+    def __init__(
+        self, predictor: Predictor, frames: FrameReader, device: torch.device, capacity: int
+    ):
+        self.predictor, self.frames, self.device = predictor, frames, device
+        self.capacity = capacity
+        self._kept: OrderedDict[int, Features] = OrderedDict()
+
+    def gather(self, indices: Sequence[int], batch_size: int) -> Features:
+        """Features of frames `indices`, joined along the batch axis; missing ones are encoded."""
+        wanted = list(dict.fromkeys(int(i) for i in indices))
+        missing = [i for i in wanted if i not in self._kept]
+        for start in range(0, len(missing), batch_size):
+            part = missing[start : start + batch_size]
+            encoded = self.predictor.encode(to_tensor(self.frames.read(part), self.device))
+            for row, index in enumerate(part):
+                self._kept[index] = {k: v[row : row + 1].clone() for k, v in encoded.items()}
+        for index in wanted:
+            self._kept.move_to_end(index)
+        singles = [self._kept[int(i)] for i in indices]
+        joined = {k: torch.cat([f[k] for f in singles]) for k in singles[0]}
+        while len(self._kept) > max(self.capacity, len(wanted)):
+            self._kept.popitem(last=False)
+        return joined
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True for CUDA's and the CPU allocator's out-of-memory errors."""
+    text = str(error)
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate" in text)
+    )
+
+
+def predict_pairs(
+    frames: FrameReader,
+    pairs: np.ndarray,
+    predictor: Predictor,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    batch_size: int,
+    done: Sequence[tuple[int, int]] = (),
+    reporter: Reporter | None = None,
+) -> Iterator[Chunk]:
+    """Predict the directed pairs (E, 2) in order, `batch_size` at a time.
+
+    Args:
+        frames: working images.
+        pairs: (E, 2) frame numbers.
+        predictor: any predictor, already on `device`.
+        device: where images go.
+        dtype: autocast dtype; float32 switches autocast off.
+        batch_size: pairs at a time; the borders are multiples of it, so that resuming repeats the same batches.
+        done: [start, stop) rows that a previous run has stored; they are skipped.
+        reporter: told of a halved batch.
+
+    Yields:
+        Chunks in order, those in `done` left out.
+
+    Raises:
+        MemoryExhaustedError: a single pair does not fit.
+    """
+    reporter = reporter or SilentReporter()
+    span = int((pairs[:, 1] - pairs[:, 0]).max()) if len(pairs) else 0
+    cache = FeatureCache(predictor, frames, device, capacity=span + 2 * batch_size + 1)
+    finished = np.zeros(len(pairs), bool)
+    for start, stop in done:
+        finished[start:stop] = True
+    for border in range(0, len(pairs), batch_size):
+        start, end = border, min(border + batch_size, len(pairs))
+        size = end - start
+        while start < end:
+            stop = min(start + size, end)
+            if finished[start:stop].all():
+                start = stop
+                continue
+            try:
+                prediction = _predict(cache, pairs[start:stop], predictor, device, dtype)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if size == 1:
+                    raise MemoryExhaustedError(
+                        "out of memory for a single pair: use a smaller --size or --device cpu"
+                    ) from None
+                size = max(1, size // 2)
+                reporter.note(f"out of memory: going on with {size} pairs at a time")
+                if device.type == "cuda":
+                    torch.cuda.empty_cache()
+                continue
+            yield Chunk(start, stop, prediction)
+            start = stop
+
+
+def _predict(
+    cache: FeatureCache,
+    pairs: np.ndarray,
+    predictor: Predictor,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> PairPrediction:
+    enabled = dtype != torch.float32
+    with torch.inference_mode(), torch.autocast(device.type, dtype=dtype, enabled=enabled):
+        both = cache.gather([*pairs[:, 0], *pairs[:, 1]], batch_size=max(1, len(pairs)))
+        first = {k: v[: len(pairs)] for k, v in both.items()}
+        second = {k: v[len(pairs) :] for k, v in both.items()}
+        return predictor.predict(first, second)
