@@ -1,6 +1,6 @@
 """Progress for people: Rich bars on stderr where there is a terminal, silence where nobody watches.
 
-The library takes a `Reporter`; it never prints. `SilentReporter` is the default, the command line passes `RichReporter`.
+The library takes a `Reporter` and never prints. `SilentReporter` is the default, the command passes `RichReporter`.
 """
 
 from collections.abc import Callable, Iterator

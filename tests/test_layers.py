@@ -9,7 +9,7 @@ LAYERS: list[set[str]] = [
     {"errors", "progress", "files", "config"},
     {"structures"},
     {"geometry", "network", "video", "formats", "dense_flow", "pairs", "metrics"},
-    {"sequence", "losses", "weights", "synthetic", "clip_store"},
+    {"sequence", "losses", "weights", "synthetic", "clip_store", "shots", "pass_store"},
     {"predictors", "align", "datasets"},
     {"engine", "fusion", "export", "preview"},
     {"pipeline", "pair_flow", "train", "evaluate", "benchmark", "doctor"},
