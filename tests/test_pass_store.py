@@ -1,0 +1,55 @@
+import numpy as np
+
+from dpm_cli.pass_store import DensePass, PassStore
+
+
+def dense(seed, with_flow):
+    rng = np.random.default_rng(seed)
+    shape = (2, 5, 7)
+    return DensePass(
+        log_depth=rng.normal(1, 0.7, shape).astype(np.float32),
+        confidence=rng.uniform(1, 50, shape).astype(np.float32),
+        valid=rng.random(shape) > 0.3,
+        motion=rng.random(shape).astype(np.float32),
+        scene_flow=rng.normal(size=(*shape, 3)).astype(np.float32) if with_flow else None,
+        flow=rng.normal(size=(*shape, 2)).astype(np.float32) if with_flow else None,
+        flow_visible=rng.random(shape) > 0.5 if with_flow else None,
+    )
+
+
+def test_dense_maps_come_back(tmp_path):
+    store = PassStore(tmp_path / "passes")
+    for number, with_flow in enumerate((True, False)):
+        given = dense(number, with_flow)
+        store.write_dense(number, given)
+        got = store.read_dense(number)
+        span = np.ptp(given.log_depth, axis=(1, 2)).max()
+        np.testing.assert_allclose(got.log_depth, given.log_depth, atol=span / 65535)
+        np.testing.assert_allclose(got.confidence, given.confidence, rtol=1e-3)
+        np.testing.assert_array_equal(got.valid, given.valid)
+        np.testing.assert_allclose(got.motion, given.motion, atol=1e-3)
+        if with_flow:
+            np.testing.assert_array_equal(got.flow, given.flow)
+            np.testing.assert_array_equal(got.scene_flow, given.scene_flow)
+            np.testing.assert_array_equal(got.flow_visible, given.flow_visible)
+        else:
+            assert got.flow is None
+            assert got.scene_flow is None
+            assert got.flow_visible is None
+
+
+def test_a_constant_depth_does_not_divide_by_zero(tmp_path):
+    flat = dense(3, False)
+    flat.log_depth[:] = 2.5
+    store = PassStore(tmp_path)
+    store.write_dense(0, flat)
+    np.testing.assert_allclose(store.read_dense(0).log_depth, 2.5)
+
+
+def test_chunks_join_in_order_and_say_what_is_done(tmp_path):
+    store = PassStore(tmp_path)
+    store.write_chunk(4, 6, {"focal": np.array([4.0, 5.0])})
+    store.write_chunk(0, 4, {"focal": np.arange(4.0)})
+    (tmp_path / ".chunk_000006.ab.tmp.npz").write_bytes(b"half")
+    assert store.done() == [(0, 4), (4, 6)]
+    np.testing.assert_array_equal(store.read_chunks()["focal"], np.arange(6.0))
