@@ -6,7 +6,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "dpm_cli"
 
 LAYERS: list[set[str]] = [
-    {"errors", "progress", "files", "config", "devices"},
+    {"errors"},
+    {"progress", "files", "config", "devices"},
     {"structures"},
     {"geometry", "network", "video", "formats", "dense_flow", "pairs", "metrics"},
     {"sequence", "losses", "weights", "synthetic", "clip_store", "shots", "pass_store"},
