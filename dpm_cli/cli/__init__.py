@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from dpm_cli.cli.console import emit, stderr_console
+from dpm_cli.cli.doctor import doctor
 from dpm_cli.errors import DpmError
 
 app = typer.Typer(
@@ -33,6 +34,9 @@ def _root(
     ] = False,
 ) -> None:
     """Video of a moving scene in, 4D reconstruction out."""
+
+
+app.command()(doctor)
 
 
 def main() -> None:

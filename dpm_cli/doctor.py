@@ -1,0 +1,129 @@
+"""What this installation can do: a list of checks, each with what was found and, where it fails, the way out."""
+
+import importlib
+import importlib.metadata
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dpm_cli import __version__
+from dpm_cli.devices import free_memory_bytes, pick_device
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the report."""
+
+    name: str
+    state: str
+    """`ok`, `missing` (optional) or `failed` (dpm cannot work without it)."""
+    found: str
+    hint: str = ""
+
+
+def examine() -> list[Check]:
+    """Run every check; takes a second or two because torch and open3d are imported."""
+    checks = [
+        Check("dpm", "ok", __version__),
+        Check("python", "ok", f"{platform.python_version()} on {platform.platform()}"),
+        _try("torch", _torch, "pip install torch", required=True),
+        _try("device", _device, "use --device cpu", required=True),
+        _try(
+            "ffmpeg",
+            _ffmpeg,
+            "pip install imageio-ffmpeg, or set IMAGEIO_FFMPEG_EXE",
+            required=True,
+        ),
+        _try(
+            "opencv",
+            _version_of("cv2", "opencv-python-headless"),
+            "pip install opencv-python-headless",
+            required=True,
+        ),
+        _try(
+            "open3d",
+            _version_of("open3d", "open3d"),
+            "only voxel thinning needs it; on Debian: apt install libgl1 libegl1 libusb-1.0-0 libgomp1, or pip install open3d==0.19.0",
+            required=False,
+        ),
+        _try(
+            "extra: hub",
+            _version_of("huggingface_hub", "huggingface_hub"),
+            'pip install "dpm-cli[hub]"',
+            required=False,
+        ),
+    ]
+    return checks + [_model(name) for name in _models()]
+
+
+def _try(name: str, probe: Callable[[], str], hint: str, *, required: bool) -> Check:
+    # Broken wheels raise anything from ImportError to OSError; a report that dies of one would be useless.
+    try:
+        return Check(name, "ok", probe())
+    except Exception as error:
+        reason = str(error).strip().splitlines()
+        return Check(
+            name, "failed" if required else "missing", reason[0] if reason else repr(error), hint
+        )
+
+
+def _version_of(module: str, distribution: str) -> Callable[[], str]:
+    def probe() -> str:
+        importlib.import_module(module)
+        return importlib.metadata.version(distribution)
+
+    return probe
+
+
+def _torch() -> str:
+    import torch
+
+    return f"{torch.__version__}, {torch.get_num_threads()} threads"
+
+
+def _device() -> str:
+    import torch
+
+    device = pick_device("auto")
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return f"{name}, {free_memory_bytes(device) / 2**30:.1f} GiB free"
+
+
+def _ffmpeg() -> str:
+    import imageio_ffmpeg
+
+    binary = imageio_ffmpeg.get_ffmpeg_exe()
+    out = subprocess.run([binary, "-version"], capture_output=True, text=True, check=True).stdout
+    return f"{out.split()[2]} at {binary}"
+
+
+def _models() -> list[str]:
+    from dpm_cli.predictors import LOADERS
+
+    return list(LOADERS)
+
+
+def _model(name: str) -> Check:
+    from dpm_cli.errors import DpmError
+    from dpm_cli.predictors import OFFLINE, load_predictor, resolve_auto
+
+    if name not in OFFLINE:
+        return Check(
+            f"model {name}",
+            "missing",
+            "weights are not in the wheel",
+            f"dpm models pull {name}, or --weights FILE",
+        )
+    try:
+        info = load_predictor(name).info
+    except DpmError as error:
+        return Check(f"model {name}", "failed", str(error), "reinstall dpm-cli")
+    default = ", the default of --model auto" if resolve_auto() == name else ""
+    return Check(f"model {name}", "ok", f"weights licence: {info.weights_licence}{default}")
+
+
+def healthy(checks: list[Check]) -> bool:
+    """True if nothing that dpm needs has failed."""
+    return all(check.state != "failed" for check in checks) and sys.version_info >= (3, 11)
