@@ -1,0 +1,6 @@
+"""Decoded working images on disk: `open_clip` fills a store once, frames are then read at random in bounded memory."""
+
+from dpm_cli.clip_store.clip import ClipPlan, open_clip, plan_clip
+from dpm_cli.clip_store.store import ClipStore, ClipStoreWriter
+
+__all__ = ["ClipPlan", "ClipStore", "ClipStoreWriter", "open_clip", "plan_clip"]

@@ -1,0 +1,111 @@
+"""The run folder on disk: `dpm.json`, `cameras.npz`, `frames/000000.npz`.
+
+Every file is written atomically, so a run that was interrupted holds only whole files and can be resumed.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dpm_cli.errors import InputError
+from dpm_cli.files import write_json
+from dpm_cli.sequence.frame import FRAME_KEYS, FrameResult, read_frame_arrays, write_frame
+from dpm_cli.sequence.header import SequenceHeader, read_header, write_header
+
+SCHEMA = 1
+MANIFEST = "dpm.json"
+
+
+def frame_path(folder: Path, t: int) -> Path:
+    """Path of frame `t`, zero-based, constant width."""
+    return folder / "frames" / f"{t:06d}.npz"
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a run folder, None where there is none.
+
+    Raises:
+        InputError: `dpm.json` is damaged or of a newer schema.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        return None
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: run again with --overwrite") from error
+    if not isinstance(manifest, dict) or manifest.get("schema") is None:
+        raise InputError(f"{path} is not a manifest of dpm")
+    if manifest["schema"] > SCHEMA:
+        raise InputError(
+            f"{path} was written by a newer dpm (schema {manifest['schema']}): update dpm"
+        )
+    return manifest
+
+
+class RunWriter:
+    """Writes a run folder piece by piece; the manifest is kept here and rewritten when it changes."""
+
+    def __init__(self, folder: Path, manifest: dict[str, Any]):
+        self.folder = Path(folder)
+        self.manifest = {"schema": SCHEMA, "stages": [], **manifest}
+
+    def write_manifest(self, updates: dict[str, Any] | None = None) -> None:
+        """Merge `updates` into the manifest and write it."""
+        self.manifest.update(updates or {})
+        write_json(self.folder / MANIFEST, self.manifest)
+
+    def stage_done(self, name: str) -> None:
+        """Record in the manifest that a stage is finished."""
+        if name not in self.manifest["stages"]:
+            self.manifest["stages"].append(name)
+        self.write_manifest()
+
+    def has_stage(self, name: str) -> bool:
+        """Whether the manifest says that the stage is finished."""
+        return name in self.manifest["stages"]
+
+    def write_cameras(self, header: SequenceHeader) -> None:
+        """Write `cameras.npz`."""
+        write_header(self.folder / "cameras.npz", header)
+
+    def write_frame(self, t: int, frame: FrameResult) -> None:
+        """Write `frames/<t>.npz`; raises ValueError where an array is not finite."""
+        write_frame(frame_path(self.folder, t), frame)
+
+    def has_frame(self, t: int) -> bool:
+        """Whether frame `t` is written."""
+        return frame_path(self.folder, t).is_file()
+
+
+class RunFrames:
+    """Frames of a run folder, read when asked for."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def read(self, t: int, keys: tuple[str, ...] = FRAME_KEYS) -> dict[str, np.ndarray]:
+        """Those of `keys` that frame `t` has."""
+        return read_frame_arrays(frame_path(self.folder, t), keys)
+
+
+def open_run(folder: Path) -> tuple[SequenceHeader, RunFrames, dict[str, Any] | None]:
+    """Header, frames and manifest of a run folder.
+
+    Raises:
+        InputError: it is no run folder, or the run is unfinished.
+    """
+    if not (folder / "cameras.npz").is_file():
+        way_out = (
+            "finish it with dpm reconstruct" if (folder / MANIFEST).is_file() else "is it a run?"
+        )
+        raise InputError(f"{folder} holds no cameras.npz: {way_out}")
+    header = read_header(folder / "cameras.npz")
+    missing = next((t for t in range(len(header)) if not frame_path(folder, t).is_file()), None)
+    if missing is not None:
+        raise InputError(
+            f"{frame_path(folder, missing)} is missing: finish it with dpm reconstruct"
+        )
+    return header, RunFrames(folder), read_manifest(folder)

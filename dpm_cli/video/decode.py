@@ -1,0 +1,157 @@
+"""Frames of a video as a stream: ffmpeg writes raw RGB into a pipe, a background thread reads ahead a few frames.
+
+Frames are recognised by their presentation time, which ffmpeg's `showinfo` filter prints for every frame, not by
+counting: edit lists, seeking and frames that cannot be decoded would shift a count. Nothing is duplicated or dropped
+to fill a constant rate (`-fps_mode passthrough`).
+"""
+
+import queue
+import re
+import subprocess
+import threading
+from collections.abc import Iterator
+from fractions import Fraction
+
+import numpy as np
+
+from dpm_cli.video.ffmpeg import executable, has_filter, input_arguments
+from dpm_cli.video.probe import VideoInfo
+
+_READ_AHEAD = 8
+_SEEK_MARGIN_S = 2.0
+_ZSCALE_TRANSFER = {"hlg": "arib-std-b67", "pq": "smpte2084"}
+
+
+def can_tone_map() -> bool:
+    """Whether the binary can bring HDR to standard range."""
+    return has_filter("zscale") and has_filter("tonemap")
+
+
+def filter_chain(info: VideoInfo, size: tuple[int, int]) -> str:
+    """Filters that bring a decoded frame to RGB of `size` (height, width); rotation was applied by ffmpeg before.
+
+    HDR is resized first, because tone mapping is the slow step; it goes to linear light with a nominal peak of
+    100 nits, then Hable's curve, then BT.709 (the usual chain of players).
+    """
+    height, width = size
+    enlarging = width > info.size[1] or height > info.size[0]
+    if info.hdr and can_tone_map():
+        kernel = "lanczos" if enlarging else "bicubic"
+        colour = f"tin={_ZSCALE_TRANSFER[info.hdr]}:min=2020_ncl:pin=2020"
+        return (
+            f"zscale=w={width}:h={height}:filter={kernel}:{colour}:t=linear:npl=100,format=gbrpf32le,"
+            "zscale=p=709,tonemap=hable:desat=0,zscale=t=709:m=709:r=full,format=rgb24"
+        )
+    kernel = "lanczos" if enlarging else "area"
+    return f"scale={width}:{height}:flags={kernel}+accurate_rnd+full_chroma_int,format=rgb24"
+
+
+class VideoDecoder:
+    """Iterates over (index, frame) of the wanted frames of one video, in order; use as a context manager."""
+
+    def __init__(self, info: VideoInfo, indices: np.ndarray, size: tuple[int, int]):
+        """Start decoding `indices` (sorted positions in `info.pts`) at `size` (height, width)."""
+        self.info = info
+        self.size = size
+        self._wanted = {int(info.pts[i]): int(i) for i in indices}
+        self._last_pts = int(info.pts[indices[-1]])
+        self._frames: queue.Queue[tuple[int, np.ndarray] | None] = queue.Queue(_READ_AHEAD)
+        self._times: queue.Queue[int | None] = queue.Queue()
+        self._stopped = threading.Event()
+        self._process = subprocess.Popen(
+            self._command(float(info.timestamps[indices[0]])),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+        )
+        self._threads = [
+            threading.Thread(target=work, daemon=True)
+            for work in (self._read_times, self._read_frames)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _command(self, first_s: float) -> list[str]:
+        command = [
+            executable(),
+            "-hide_banner",
+            "-nostdin",
+            "-nostats",
+            "-loglevel",
+            "info",
+            "-copyts",
+        ]
+        if first_s > 2 * _SEEK_MARGIN_S:
+            command += ["-ss", f"{first_s - _SEEK_MARGIN_S:.3f}"]
+        chain = f"{filter_chain(self.info, self.size)},showinfo=checksum=0"
+        command += [*input_arguments(self.info.path), "-map", "0:V:0", "-vf", chain]
+        return [*command, "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+
+    def _read_times(self) -> None:
+        """Presentation times from the log of showinfo, in units of the stream's time base."""
+        assert self._process.stderr is not None
+        ratio = Fraction(1)
+        for raw in iter(self._process.stderr.readline, b""):
+            line = raw.decode(errors="replace")
+            if "showinfo" not in line:
+                continue
+            base = re.search(r"config in time_base: (\d+)/(\d+)", line)
+            if base:
+                ratio = Fraction(int(base.group(1)), int(base.group(2))) / self.info.time_base
+            time = re.search(r"\bn:\s*\d+ pts:\s*(-?\d+)", line)
+            if time:
+                self._times.put(round(int(time.group(1)) * ratio))
+        self._times.put(None)
+
+    def _read_frames(self) -> None:
+        height, width = self.size
+        try:
+            while not self._stopped.is_set():
+                buffer = bytearray(height * width * 3)
+                if not self._fill(memoryview(buffer)):
+                    break
+                pts = self._times.get()
+                if pts is None:
+                    break
+                if pts in self._wanted:
+                    frame = np.frombuffer(buffer, np.uint8).reshape(height, width, 3)
+                    self._put((self._wanted[pts], frame))
+                if pts >= self._last_pts:
+                    break
+        finally:
+            self._put(None)
+
+    def _fill(self, view: memoryview) -> bool:
+        """Read until `view` is full; False where the stream ends before."""
+        assert self._process.stdout is not None
+        done = 0
+        while done < len(view):
+            count = self._process.stdout.readinto(view[done:])  # pyright: ignore
+            if not count:
+                return False
+            done += count
+        return True
+
+    def _put(self, item: tuple[int, np.ndarray] | None) -> None:
+        while not self._stopped.is_set():
+            try:
+                return self._frames.put(item, timeout=0.2)
+            except queue.Full:
+                continue
+
+    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
+        while (item := self._frames.get()) is not None:
+            yield item
+
+    def __enter__(self) -> "VideoDecoder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._process.kill()
+        for thread in reversed(self._threads):
+            thread.join()
+        self._process.wait()
+        for pipe in (self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                pipe.close()

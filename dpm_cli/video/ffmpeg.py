@@ -1,0 +1,58 @@
+"""The ffmpeg binary as a subprocess: where it is, and how its complaints become one line."""
+
+import functools
+import os
+import re
+import subprocess
+from pathlib import Path
+
+from dpm_cli.errors import InputError, MissingExtraError
+
+_NOISE = re.compile(r"Error opening input|Conversion failed|Exiting|Last message repeated|^\s*$")
+_TAG = re.compile(r"^(?:\[[^\]]*\]\s*)+")
+
+
+@functools.cache
+def executable() -> str:
+    """Path of ffmpeg: `DPM_FFMPEG`, else the one that imageio-ffmpeg brings or finds.
+
+    Raises:
+        MissingExtraError: imageio-ffmpeg is not installed.
+        InputError: no binary can be found.
+    """
+    if os.environ.get("DPM_FFMPEG"):
+        return os.environ["DPM_FFMPEG"]
+    try:
+        import imageio_ffmpeg
+    except ImportError as error:
+        raise MissingExtraError("imageio-ffmpeg", "video") from error
+    try:
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except RuntimeError as error:
+        raise InputError("no ffmpeg binary was found: install ffmpeg or set DPM_FFMPEG") from error
+
+
+@functools.cache
+def has_filter(name: str) -> bool:
+    """Whether the binary was built with the video filter `name`."""
+    listing = subprocess.run(
+        [executable(), "-hide_banner", "-filters"], capture_output=True, text=True, check=False
+    )
+    return re.search(rf"^\s*\S+\s+{name}\s", listing.stdout, re.MULTILINE) is not None
+
+
+def input_arguments(path: Path) -> list[str]:
+    """`-i` with a name that ffmpeg cannot take for an option, a pattern or a protocol."""
+    return ["-i", f"file:{path}"]
+
+
+def errors_of(stderr: str) -> list[str]:
+    """The lines that ffmpeg logged as errors (with `-loglevel level+...`), without its tags and noise."""
+    lines = [line for line in stderr.splitlines() if "[error]" in line or "[fatal]" in line]
+    cleaned = [_TAG.sub("", line).strip() for line in lines]
+    return [line for line in cleaned if not _NOISE.search(line)]
+
+
+def last_error(stderr: str) -> str:
+    """The last error that says something."""
+    return (errors_of(stderr) or ["it gave no reason"])[-1]

@@ -1,0 +1,89 @@
+"""What the user named: videos, folders, globs, lists of images, sorted into clips."""
+
+import glob
+import re
+from pathlib import Path
+
+from dpm_cli.errors import InputError
+from dpm_cli.video.images import IMAGE_SUFFIXES
+
+
+def natural_key(path: Path | str) -> list[tuple[int, int, str]]:
+    """Sort key under which frame 2 comes before frame 10."""
+    parts = re.split(r"(\d+)", Path(path).name.lower())
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
+
+
+def is_image(path: Path) -> bool:
+    """Whether the suffix is one of an image."""
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def folder_images(folder: Path) -> list[Path]:
+    """The images directly in a folder, in natural order; hidden files are passed over."""
+    found = [
+        p for p in folder.iterdir() if p.is_file() and is_image(p) and not p.name.startswith(".")
+    ]
+    return sorted(found, key=natural_key)
+
+
+def split_inputs(inputs: list[str]) -> list[list[str]]:
+    """Clips, each a list of paths: one video, one folder, or all single images together.
+
+    Globs are expanded in natural order. Images given one by one keep the user's order, unless it is the plain
+    alphabetical one that a shell makes of a glob: then natural order is meant.
+
+    Raises:
+        InputError: nothing given, or a glob or path that matches nothing.
+    """
+    if not inputs:
+        raise InputError("no input: give a video, a folder of images, or images")
+    paths = [path for item in inputs for path in _expand(item)]
+    images = [str(path) for path in paths if not path.is_dir() and is_image(path)]
+    if images == sorted(images):
+        images.sort(key=natural_key)
+    clips: list[list[str]] = []
+    for path in paths:
+        if path.is_dir() or not is_image(path):
+            clips.append([str(path)])
+        elif images:
+            clips.append(images)
+            images = []
+    return clips
+
+
+def _expand(item: str) -> list[Path]:
+    path = Path(item)
+    if path.exists():
+        return [path]
+    if not glob.has_magic(item):
+        raise InputError(f"{item} does not exist")
+    found = sorted((Path(name) for name in glob.glob(item, recursive=True)), key=natural_key)
+    if not found:
+        raise InputError(f"{item} matches no file")
+    return found
+
+
+def clip_files(inputs: list[str]) -> list[Path]:
+    """Files of one clip as `split_inputs` gives it: the video alone, or the images in order.
+
+    Raises:
+        InputError: a folder without images, or inputs of several clips.
+    """
+    paths = [Path(item) for item in inputs]
+    if len(paths) == 1 and paths[0].is_dir():
+        images = folder_images(paths[0])
+        if not images:
+            raise InputError(f"{paths[0]} holds no images: give a video file or a folder of images")
+        return images
+    if len(paths) > 1 and not all(is_image(path) for path in paths):
+        raise InputError("several videos or folders are several clips: split_inputs separates them")
+    return paths
+
+
+def clip_name(inputs: list[str]) -> str:
+    """Name of a clip: the stem of the video, the folder's name, or the folder of the images."""
+    first = Path(inputs[0])
+    if first.is_dir() or not is_image(first):
+        return (first.resolve().name if first.is_dir() else first.stem) or "clip"
+    return first.stem if len(inputs) == 1 else first.resolve().parent.name or "clip"

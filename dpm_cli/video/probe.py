@@ -1,0 +1,168 @@
+"""What a video holds: size after rotation, true presentation times, rotation, dynamic range.
+
+Times are listed per packet without decoding (`-c copy -f framecrc`, users of imageio-ffmpeg have no other way to them);
+packets come in decoding order and are sorted. Sizes are measured on the first decoded frame, because only decoding
+applies the rotation metadata.
+"""
+
+import re
+import subprocess
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from dpm_cli.errors import InputError
+from dpm_cli.video.ffmpeg import errors_of, executable, input_arguments, last_error
+
+_TRANSFERS = {"arib-std-b67": "hlg", "smpte2084": "pq"}
+
+
+@dataclass(frozen=True, eq=False)
+class VideoInfo:
+    """Facts of one video file."""
+
+    path: Path
+    size: tuple[int, int]
+    """(height, width) of the decoded picture, rotation applied."""
+    pixel_aspect: float
+    """Width of a pixel divided by its height, rotation applied."""
+    pts: np.ndarray
+    """(T,) int64 presentation times in units of `time_base`, ascending."""
+    time_base: Fraction
+    """Seconds."""
+    start_s: float
+    """Presentation time at which the file starts; subtracted from all times."""
+    duration_s: float
+    """Seconds from the first frame to the end of the last."""
+    codec: str
+    rotation_deg: int
+    hdr: str
+    """hlg, pq, or empty for standard dynamic range."""
+    notes: tuple[str, ...] = ()
+    """What is wrong with the file although it can be read."""
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+    @property
+    def timestamps(self) -> np.ndarray:
+        """(T,) float64 presentation times in seconds from the start of the file."""
+        return self.pts * float(self.time_base) - self.start_s
+
+    @property
+    def fps(self) -> float:
+        """Mean rate; 0 for a single frame."""
+        times = self.timestamps
+        return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 0.0
+
+    @property
+    def variable_rate(self) -> bool:
+        """Whether the distances between frames differ by more than rounding to the time base."""
+        steps = np.diff(self.pts)
+        return bool(len(steps)) and int(steps.max() - steps.min()) > max(1, int(steps.mean() // 50))
+
+
+def probe(path: Path | str) -> VideoInfo:
+    """Read the facts of a video.
+
+    Raises:
+        InputError: missing, empty, not a video, or no frame can be decoded.
+    """
+    path = Path(path)
+    _check_file(path)
+    listing = _list_packets(path, copy=True)
+    pts, time_base = _parse_framecrc(listing.stdout)
+    if not len(pts):
+        raise InputError(f"{path} cannot be read as a video: {_reason(listing.stderr)}")
+    if len(np.unique(pts)) < len(pts):
+        pts, time_base = _parse_framecrc(_list_packets(path, copy=False).stdout)
+    start = re.search(r"Duration: .*?start: (-?[\d.]+)", listing.stderr)
+    start_s = float(start.group(1)) if start else 0.0
+    shown = pts[pts * float(time_base) >= start_s - 1e-6]
+    stream = next((line for line in listing.stderr.splitlines() if "Video:" in line), "")
+    rotation = re.search(r"rotation of (-?[\d.]+) degrees", listing.stderr)
+    rotation_deg = round(float(rotation.group(1))) if rotation else 0
+    codec = re.search(r"Video: (\w+)", stream)
+    step = (shown[-1] - shown[0]) / (len(shown) - 1) if len(shown) > 1 else 0
+    return VideoInfo(
+        path=path,
+        size=_decoded_size(path),
+        pixel_aspect=_pixel_aspect(listing.stdout, rotation_deg),
+        pts=shown,
+        time_base=time_base,
+        start_s=start_s,
+        duration_s=float((shown[-1] - shown[0] + step) * time_base),
+        codec=codec.group(1) if codec else "unknown",
+        rotation_deg=rotation_deg,
+        hdr=next((name for tag, name in _TRANSFERS.items() if tag in stream), ""),
+        notes=_damage(path, listing.stderr, len(shown)),
+    )
+
+
+def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, not a video")
+    if not path.is_file():
+        raise InputError(f"{path} does not exist")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty: copy or record it again")
+
+
+def _list_packets(path: Path, *, copy: bool) -> subprocess.CompletedProcess[str]:
+    """Run ffmpeg over the first video stream that is not a cover picture; times stay those of the file."""
+    codec = ["-c", "copy"] if copy else ["-fps_mode", "passthrough"]
+    command = [
+        executable(),
+        "-hide_banner",
+        "-nostdin",
+        "-nostats",
+        "-loglevel",
+        "level+info",
+        "-copyts",
+    ]
+    command += [*input_arguments(path), "-map", "0:V:0", *codec, "-f", "framecrc", "-"]
+    return subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+
+
+def _parse_framecrc(text: str) -> tuple[np.ndarray, Fraction]:
+    """Sorted presentation times and the time base of a framecrc listing `stream, dts, pts, duration, ...`."""
+    base = re.search(r"#tb 0: (\d+)/(\d+)", text)
+    rows = [line.split(",") for line in text.splitlines() if line and not line.startswith("#")]
+    pts = np.sort(np.array([int(row[2]) for row in rows if row[2].strip() != "NOPTS"], np.int64))
+    return pts, Fraction(int(base.group(1)), int(base.group(2))) if base else Fraction(1)
+
+
+def _pixel_aspect(text: str, rotation_deg: int) -> float:
+    found = re.search(r"#sar 0: (\d+)/(\d+)", text)
+    aspect = int(found.group(1)) / int(found.group(2)) if found and int(found.group(1)) else 1.0
+    return 1 / aspect if rotation_deg % 180 else aspect
+
+
+def _decoded_size(path: Path) -> tuple[int, int]:
+    """(height, width) of the first decoded frame, from the header of a PPM picture."""
+    command = [executable(), "-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+info"]
+    command += [*input_arguments(path), "-map", "0:V:0", "-frames:v", "1"]
+    command += ["-f", "image2pipe", "-c:v", "ppm", "-"]
+    result = subprocess.run(command, capture_output=True, check=False)
+    header = re.match(rb"P6\s+(\d+)\s+(\d+)\s", result.stdout[:64])
+    if header is None:
+        stderr = result.stderr.decode(errors="replace")
+        raise InputError(f"{path}: no frame can be decoded: {last_error(stderr)}")
+    return int(header.group(2)), int(header.group(1))
+
+
+def _reason(stderr: str) -> str:
+    """Why there is no video, with the way out where the reason tells it."""
+    text = last_error(stderr)
+    if "matches no streams" in text:
+        return "it has no video stream"
+    if "moov atom not found" in stderr:
+        return "its index is missing, the file was cut off while recording or copying (moov atom not found)"
+    return text
+
+
+def _damage(path: Path, stderr: str, count: int) -> tuple[str, ...]:
+    errors = errors_of(stderr)
+    return (f"{path.name} is damaged ({errors[-1]}): {count} frames are listed",) if errors else ()
