@@ -1,0 +1,119 @@
+"""Focal length from a point map in its own camera's frame, square pixels, principal point known.
+
+Weiszfeld's iteration (paper, section 3.1; the published code bases use it) minimises sum w |pixel - f xy/z|. Noise
+in the points shrinks that f (the regressor x/z is the noisy side: 0.7 % at 2 % noise), so a robust Gauss-Newton on
+the angle between point and pixel ray follows, whose expected cost under isotropic noise does not depend on f.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dpm_cli.errors import DegenerateGeometryError
+from dpm_cli.geometry.procrustes import weighted_median
+
+_MIN_POINTS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class FocalFit:
+    """Focal lengths of B point maps."""
+
+    focal_px: Tensor
+    """(B,) float64."""
+    sigma_log: Tensor
+    """(B,) standard deviation of log focal, from the spread of the residuals with correlated noise allowed for."""
+
+
+def weiszfeld_focal(
+    points: Tensor, offsets: Tensor, weights: Tensor, iterations: int = 10
+) -> Tensor:
+    """Focal (B,) minimising sum w |offset - f xy/z|, by iterated reweighting.
+
+    Args:
+        points: (B, N, 3) in the camera's frame; those with z <= 0 must have weight 0.
+        offsets: (B, N, 2) pixel minus principal point.
+        weights: (B, N) >= 0.
+        iterations: of reweighting; ten are enough for four digits.
+    """
+    ray = points[..., :2] / torch.where(weights > 0, points[..., 2], 1.0)[..., None]
+    along, square = (offsets * ray).sum(-1), (ray * ray).sum(-1)
+    robust = weights
+    focal = (robust * along).sum(-1) / (robust * square).sum(-1)
+    for _ in range(iterations):
+        distance = (offsets - focal[:, None, None] * ray).norm(dim=-1)
+        robust = weights / distance.clamp_min(1e-6)
+        focal = (robust * along).sum(-1) / (robust * square).sum(-1)
+    return focal
+
+
+def estimate_focal(
+    points: Tensor,
+    pixels: Tensor,
+    principal_point: Tensor,
+    weights: Tensor | None = None,
+    *,
+    blocks: Tensor | None = None,
+    iterations: int = 10,
+) -> FocalFit:
+    """Focal length of each of B point sets given in their own camera's frame.
+
+    Args:
+        points: (B, N, 3).
+        pixels: (N, 2) or (B, N, 2).
+        principal_point: (2,) or (B, 2) pixels.
+        weights: (B, N) >= 0; points behind the camera are ignored.
+        blocks: (N,) int64, number of the image tile of each point: noise may be correlated within a tile.
+        iterations: of the refinement.
+
+    Raises:
+        DegenerateGeometryError: fewer than 8 points in front of the camera, or all on the optical axis.
+    """
+    points = points.double()
+    offsets = (pixels.double() - principal_point.double().unsqueeze(-2)).expand(
+        *points.shape[:2], 2
+    )
+    w = torch.ones_like(points[..., 0]) if weights is None else weights.double()
+    w = torch.where(points[..., 2] > 0, w, torch.zeros_like(w))
+    leverage = (w * offsets.square().sum(-1)).sum(-1)
+    if bool(((w > 0).sum(-1) < _MIN_POINTS).any()) or bool((leverage <= 0).any()):
+        raise DegenerateGeometryError(
+            f"focal length: fewer than {_MIN_POINTS} points in front of the camera; give --fov or --intrinsics"
+        )
+    log_focal = weiszfeld_focal(points, offsets, w).clamp_min(1e-3).log()
+    direction = torch.nn.functional.normalize(points, dim=-1)
+    w = w / w.sum(-1, keepdim=True)
+    robust, jacobian, error = w, w[..., None], w[..., None]
+    for _ in range(iterations):
+        error, jacobian = _angle_error(direction, offsets, log_focal)
+        size = error.norm(dim=-1)
+        width = (4 / 1.177 * weighted_median(size, w)).clamp_min(1e-9)[:, None]
+        robust = w * (width**2 / (width**2 + size**2)) ** 2
+        step = _dot(robust, jacobian, error) / _dot(robust, jacobian, jacobian)
+        log_focal = log_focal - step.clamp(-0.5, 0.5)
+    error, jacobian = _angle_error(direction, offsets, log_focal)
+    curvature = _dot(robust, jacobian, jacobian)
+    pull = robust * (jacobian * error).sum(-1)
+    if blocks is not None:
+        count = int(blocks.max()) + 1
+        pull = torch.zeros(len(pull), count, dtype=pull.dtype, device=pull.device).index_add_(
+            1, blocks, pull
+        )
+    return FocalFit(log_focal.exp(), pull.square().sum(-1).sqrt() / curvature)
+
+
+def _angle_error(direction: Tensor, offsets: Tensor, log_focal: Tensor) -> tuple[Tensor, Tensor]:
+    """Part of the pixel's unit ray across the point's direction (B, N, 3) and its derivative in log focal."""
+    inverse = (-log_focal).exp()[:, None, None]
+    ray = torch.cat((offsets * inverse, torch.ones_like(offsets[..., :1])), -1)
+    norm = ray.norm(dim=-1, keepdim=True)
+    ray = ray / norm
+    change = torch.cat((-offsets * inverse, torch.zeros_like(offsets[..., :1])), -1) / norm
+    change = change - (change * ray).sum(-1, keepdim=True) * ray
+    across = [v - (v * direction).sum(-1, keepdim=True) * direction for v in (ray, change)]
+    return across[0], across[1]
+
+
+def _dot(weights: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    return (weights * (a * b).sum(-1)).sum(-1)
