@@ -1,0 +1,113 @@
+"""From a state dict or a file to a network: built on the meta device, filled without a copy, strictly.
+
+Peak memory is the network itself: parameters are the file's own mapped pages until they are changed or moved.
+"""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from dpm_cli.errors import WeightsError
+from dpm_cli.network.large import PairNetwork
+from dpm_cli.network.pair_config import ALL_MAPS, PairConfig
+from dpm_cli.network.vggt.config import MultiViewConfig
+from dpm_cli.network.vggt.multi_view import MultiViewNetwork
+from dpm_cli.weights.checkpoint import Checkpoint
+from dpm_cli.weights.convert import (
+    duplicate_heads,
+    multi_view_config,
+    multi_view_state,
+    pair_config,
+    pair_state,
+)
+from dpm_cli.weights.inspect import Kind, own_config, recognise, shapes_of
+
+NAMED = 3
+"""Names of wrong tensors that an error message shows."""
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def load_pair_network(checkpoint: Checkpoint, *, all_heads: bool = False) -> PairNetwork:
+    """Network of our own, a DUSt3R or a MonST3R file.
+
+    Args:
+        checkpoint: what `read_checkpoint` found.
+        all_heads: give a static file's heads to the other time too, as parameters of their own: the start of
+            training. Without, a static network runs its two heads once and answers the same for both times.
+
+    Raises:
+        WeightsError: the file is of another network, or a tensor is missing, too much or of a wrong shape.
+    """
+    kind = recognise(checkpoint)
+    if kind is Kind.PAIR:
+        state = dict(checkpoint.tensors)
+        config = own_config(checkpoint, PairConfig.from_dict)
+    elif kind is Kind.DUST3R:
+        state = pair_state(checkpoint.tensors)
+        config = pair_config(shapes_of(state), checkpoint.arguments)
+    else:
+        raise WeightsError(f"{checkpoint.path}: holds {kind.value}, not a pair network")
+    if all_heads and set(config.maps) != set(ALL_MAPS):
+        state = {name: t.clone() if name.startswith("heads.") else t for name, t in state.items()}
+        state = {
+            k: v.clone() if k.startswith(("heads.p12", "heads.p21")) else v
+            for k, v in duplicate_heads(state).items()
+        }
+        config = PairConfig.from_dict({**config.as_dict(), "maps": ALL_MAPS})
+    return fill(lambda: PairNetwork(config), state, str(checkpoint.path))
+
+
+def load_multi_view_network(checkpoint: Checkpoint) -> MultiViewNetwork:
+    """Network of a V-DPM or VGGT file, or of our own copy of one."""
+    kind = recognise(checkpoint)
+    if kind is Kind.MULTI_VIEW:
+        config = own_config(checkpoint, MultiViewConfig.from_dict)
+        return fill(lambda: MultiViewNetwork(config), checkpoint.tensors, str(checkpoint.path))
+    if kind not in (Kind.VDPM, Kind.VGGT):
+        raise WeightsError(f"{checkpoint.path}: holds {kind.value}, not V-DPM or VGGT")
+    return multi_view_from_state(
+        checkpoint.tensors, checkpoint.arguments, str(checkpoint.path), time=kind is Kind.VDPM
+    )
+
+
+def multi_view_from_state(
+    tensors: Mapping[str, Tensor], arguments: Mapping[str, Any], source: str, *, time: bool
+) -> MultiViewNetwork:
+    """Network of a public state dict."""
+    state = multi_view_state(tensors, time=time)
+    config = multi_view_config(shapes_of(state), arguments)
+    return fill(lambda: MultiViewNetwork(config), state, source)
+
+
+def fill(build, state: Mapping[str, Tensor], source: str):
+    """Build on the meta device and take the tensors as they are; every name and shape must fit."""
+    with torch.device("meta"):
+        network = build()
+    require_match(shapes_of(network.state_dict()), shapes_of(state), source)
+    full = {name: tensor.float() for name, tensor in state.items()}
+    network.load_state_dict(full, strict=True, assign=True)
+    return network.eval()
+
+
+def require_match(
+    wanted: Mapping[str, tuple[int, ...]], given: Mapping[str, tuple[int, ...]], source: str
+) -> None:
+    """Raise WeightsError that names what is missing, too much, or of another shape."""
+    faults = {
+        "missing": [name for name in wanted if name not in given],
+        "unexpected": [name for name in given if name not in wanted],
+        "wrong shape": [
+            f"{name} {given[name]} instead of {wanted[name]}"
+            for name in wanted
+            if name in given and given[name] != wanted[name]
+        ],
+    }
+    said = [
+        f"{len(names)} {fault} ({', '.join(names[:NAMED])}{', ...' if len(names) > NAMED else ''})"
+        for fault, names in faults.items()
+        if names
+    ]
+    if said:
+        raise WeightsError(f"{source}: does not fit the network: {'; '.join(said)}")
