@@ -1,6 +1,14 @@
 """Decoded working images on disk: `open_clip` fills a store once, frames are then read at random in bounded memory."""
 
-from dpm_cli.clip_store.clip import ClipPlan, open_clip, plan_clip
+from dpm_cli.clip_store.clip import ClipPlan, decode_clip, fingerprint, open_clip, plan_clip
 from dpm_cli.clip_store.store import ClipStore, ClipStoreWriter
 
-__all__ = ["ClipPlan", "ClipStore", "ClipStoreWriter", "open_clip", "plan_clip"]
+__all__ = [
+    "ClipPlan",
+    "ClipStore",
+    "ClipStoreWriter",
+    "decode_clip",
+    "fingerprint",
+    "open_clip",
+    "plan_clip",
+]
