@@ -1,0 +1,291 @@
+"""What a pair's dynamic point maps say: depth, focal length, relative camera, scene flow, optical flow, motion.
+
+`PairPrediction` in, `PairReduction` out, batched over pairs, on the prediction's device (spec section 1, paper 1.3).
+Everything stays in the pass's own scale; frames and worlds are the alignment's business.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dpm_cli.errors import DegenerateGeometryError
+from dpm_cli.geometry.camera import intrinsics_matrix, pixel_grid, project_map, rays
+from dpm_cli.geometry.focal import estimate_focal
+from dpm_cli.geometry.motion import motion_score
+from dpm_cli.geometry.pnp import PnpFit, solve_pnp
+from dpm_cli.geometry.procrustes import RobustFit, fit_robust
+from dpm_cli.geometry.rigid import transform_map
+from dpm_cli.structures import PairPrediction
+
+_GRID_POINTS = 4096
+"""Points of the grid that focal length and pose are fitted on, about."""
+_TILES = (6, 8)
+"""Tiles (rows, columns) within which noise may be correlated."""
+_MIN_SHARE = 0.01
+"""A pair with less than this share of the grid valid has no pose."""
+
+
+@dataclass(frozen=True, eq=False)
+class PairReduction:
+    """Reductions of B directed pairs; [:, 0] is view 1 (image 1), [:, 1] view 2. Lengths are in pass units."""
+
+    depth: Tensor
+    """(B, 2, H, W) z of each view's points at its own time in its own camera."""
+    confidence: Tensor
+    """(B, 2, H, W) of those points."""
+    valid: Tensor
+    """(B, 2, H, W) bool."""
+    cam2_from_cam1: Tensor
+    """(B, 4, 4) float64."""
+    pose_covariance: Tensor
+    """(B, 6, 6) float64 of the twist (translation, rotation in radians) that acts on cam2_from_cam1 from the left."""
+    pose_inliers: Tensor
+    """(B,) share of the points that the pose explains, 0..1; 0 where there was nothing to fit."""
+    pose_residual_px: Tensor
+    """(B,) median."""
+    twist_per_log_focal: Tensor
+    """(B, 6) change of the pose per unit of log focal length, for a later correction of the focal length."""
+    focal_px: Tensor
+    """(B, 2) float64 along x, given or estimated."""
+    focal_sigma_log: Tensor
+    """(B,) of log focal of view 1; 0 where it was given."""
+    scene_flow: Tensor
+    """(B, 2, H, W, 3) P_1(t_2) - P_1(t_1) and P_2(t_1) - P_2(t_2), in camera 1's frame."""
+    flow: Tensor
+    """(B, 2, H, W, 2) pixels, image 1 to 2 and 2 to 1, also of points that get hidden."""
+    flow_visible: Tensor
+    """(B, 2, H, W) bool: lands inside the other image and is not judged hidden."""
+    motion: Tensor
+    """(B, 2, H, W) score 0..1 that the pixel moves by itself."""
+    residual_px: Tensor
+    """(B, 2, H, W) between the flow and the projection of the points; 0 where the flow is that projection."""
+    status: tuple[str, ...]
+    """Word per pair, as the predictor said; `empty` where nothing was valid."""
+
+    @property
+    def pose_sigma(self) -> Tensor:
+        """(B, 2) deviation of the rotation (radians, any axis) and of the translation (pass units, any axis)."""
+        variance = self.pose_covariance.diagonal(dim1=-2, dim2=-1).unflatten(-1, (2, 3)).sum(-1)
+        return variance.flip(-1).sqrt()
+
+
+def reduce_pair(
+    prediction: PairPrediction,
+    intrinsics_1: Tensor | None = None,
+    intrinsics_2: Tensor | None = None,
+    *,
+    free_focal_2: bool = False,
+) -> PairReduction:
+    """All reductions of a batch of pairs.
+
+    Args:
+        prediction: four maps a pair.
+        intrinsics_1: (3, 3) or (B, 3, 3) of image 1; None: focal length estimated, principal point the centre.
+        intrinsics_2: the same for image 2; None takes image 1's.
+        free_focal_2: estimate image 2's focal length jointly with the pose (photos of two cameras).
+    """
+    points, height, width = prediction.points.float(), *prediction.points.shape[-3:-1]
+    own = torch.stack((points[:, 0, 0], points[:, 1, 1]), 1)
+    confidence = torch.stack(
+        (prediction.confidence[:, 0, 0], prediction.confidence[:, 1, 1]), 1
+    ).float()
+    valid = _valid(prediction, own, confidence)
+    grid = _Grid.make(height, width, points.device)
+    usable = torch.stack(
+        [grid.take(valid[:, v]).float().mean(-1) >= _MIN_SHARE for v in (0, 1)]
+    ).all(0)
+    weights = [
+        _weights(grid.take(confidence[:, v]), grid.take(valid[:, v]), usable) for v in (0, 1)
+    ]
+    K1, sigma_log = _intrinsics(intrinsics_1, own[:, 0], weights[0], usable, grid, (height, width))
+    K2 = K1 if intrinsics_2 is None else _batch(intrinsics_2, points)
+    fit, K2 = _pose(own[:, 1], weights[1], usable, grid, K2, free_focal_2)
+    own2 = transform_map(fit.cam_from_points.float(), own[:, 1])
+    depth = torch.stack((own[..., 0, :, :, 2], own2[..., 2]), 1)
+    valid = valid & (depth > 0) & usable[:, None, None, None]
+    landing = _landing(points, fit.cam_from_points.float(), K1.float(), K2.float())
+    own_pixels = pixel_grid(height, width, device=points.device)
+    flow = torch.stack([p for p, _ in landing], 1) - own_pixels
+    residual = torch.zeros_like(depth)
+    if prediction.flow is not None:
+        residual = (flow - prediction.flow).norm(dim=-1)
+        flow = prediction.flow.float()
+    visible = _visible(flow, torch.stack([z for _, z in landing], 1), depth, valid)
+    focal = torch.stack((K1[:, 0, 0], K2[:, 0, 0]), 1)
+    return PairReduction(
+        depth=torch.where(valid, depth, torch.ones_like(depth)),
+        confidence=torch.where(valid, confidence, torch.zeros_like(confidence)),
+        valid=valid,
+        cam2_from_cam1=fit.cam_from_points,
+        pose_covariance=fit.covariance,
+        pose_inliers=torch.where(usable, fit.inliers, torch.zeros_like(fit.inliers)),
+        pose_residual_px=fit.residual_px,
+        twist_per_log_focal=fit.twist_per_log_focal,
+        focal_px=focal,
+        focal_sigma_log=sigma_log,
+        scene_flow=torch.stack(
+            (points[:, 0, 1] - points[:, 0, 0], points[:, 1, 0] - points[:, 1, 1]), 1
+        ),
+        flow=flow,
+        flow_visible=visible,
+        motion=_motion(prediction, points, valid, focal),
+        residual_px=residual,
+        status=_status(prediction, usable),
+    )
+
+
+def object_pose(start: Tensor, end: Tensor, mask: Tensor, confidence: Tensor) -> RobustFit:
+    """Rigid motion (4, 4) of one object between two times: robust Procrustes P(t_1)[mask] to P(t_2)[mask].
+
+    Args:
+        start: (H, W, 3).
+        end: (H, W, 3).
+        mask: (H, W) bool, pixels of the object.
+        confidence: (H, W).
+
+    Raises:
+        DegenerateGeometryError: the mask holds fewer than three points, or all on a line.
+    """
+    if not bool(mask.any()):
+        raise DegenerateGeometryError("object pose: the mask is empty")
+    return fit_robust(start[mask].double(), end[mask].double(), confidence[mask].double() ** 2)
+
+
+@dataclass(frozen=True, eq=False)
+class _Grid:
+    """A regular subset of the pixels."""
+
+    rows: slice
+    cols: slice
+    pixels: Tensor
+    tiles: Tensor
+
+    @classmethod
+    def make(cls, height: int, width: int, device: torch.device) -> "_Grid":
+        stride = max(1, round((height * width / _GRID_POINTS) ** 0.5))
+        rows, cols = slice(stride // 2, None, stride), slice(stride // 2, None, stride)
+        pixels = pixel_grid(height, width, dtype=torch.float64, device=device)[rows, cols]
+        tile = (pixels[..., 1] * _TILES[0] / height).long() * _TILES[1] + (
+            pixels[..., 0] * _TILES[1] / width
+        ).long()
+        return cls(rows, cols, pixels.flatten(0, 1), tile.flatten())
+
+    def take(self, maps: Tensor) -> Tensor:
+        """(B, H, W, ...) to (B, N, ...)."""
+        return maps[:, self.rows, self.cols].flatten(1, 2)
+
+
+def _valid(prediction: PairPrediction, own: Tensor, confidence: Tensor) -> Tensor:
+    valid = prediction.points.isfinite().all(-1).all(2) & (confidence > 0)
+    valid &= torch.stack((own[:, 0, ..., 2] > 0, own[:, 1].norm(dim=-1) > 0), 1)
+    return valid if prediction.valid_logit is None else valid & (prediction.valid_logit > 0)
+
+
+def _weights(confidence: Tensor, valid: Tensor, usable: Tensor) -> Tensor:
+    """Inverse variances (B, N) from confidence, within a factor of ten of the median's either way."""
+    typical = torch.where(valid, confidence, torch.nan).nanmedian(-1)[0].nan_to_num(1.0)[:, None]
+    weights = torch.where(valid, (confidence / typical.clamp_min(1e-9)) ** 2, 0.0)
+    weights = torch.where(valid, weights.clamp(0.1, 10.0), weights)
+    return torch.where(usable[:, None], weights, torch.ones_like(weights)).double()
+
+
+def _batch(K: Tensor, like: Tensor) -> Tensor:
+    return K.to(like.device, torch.float64).expand(len(like), 3, 3)
+
+
+def _stand_in(points: Tensor, usable: Tensor, grid: _Grid) -> Tensor:
+    """Grid points (B, N, 3) float64; unusable pairs get a plane, so that the batch can be solved."""
+    plane = torch.cat((grid.pixels - grid.pixels.mean(0), torch.ones_like(grid.pixels[:, :1])), -1)
+    return torch.where(usable[:, None, None], grid.take(points).double(), plane).nan_to_num(0.0)
+
+
+def _intrinsics(
+    given: Tensor | None,
+    own: Tensor,
+    weights: Tensor,
+    usable: Tensor,
+    grid: _Grid,
+    size: tuple[int, int],
+) -> tuple[Tensor, Tensor]:
+    """K of image 1 (B, 3, 3) and the deviation of its log focal (B,)."""
+    if given is not None:
+        return _batch(given, own), own.new_zeros(len(own), dtype=torch.float64)
+    height, width = size
+    centre = torch.tensor(
+        ((width - 1) / 2, (height - 1) / 2), dtype=torch.float64, device=own.device
+    )
+    fit = estimate_focal(
+        _stand_in(own, usable, grid), grid.pixels, centre, weights, blocks=grid.tiles
+    )
+    focal = torch.where(usable, fit.focal_px, torch.full_like(fit.focal_px, float(max(size))))
+    sigma = torch.where(usable, fit.sigma_log, torch.ones_like(fit.sigma_log))
+    return intrinsics_matrix(focal, height, width), sigma
+
+
+def _pose(
+    own: Tensor, weights: Tensor, usable: Tensor, grid: _Grid, K: Tensor, free_focal: bool
+) -> tuple[PnpFit, Tensor]:
+    """Pose fit and the intrinsics of image 2 after it; unusable pairs get the identity with no certainty."""
+    dummy = rays(grid.pixels.expand(len(K), -1, 2), K)
+    points = torch.where(usable[:, None, None], grid.take(own).double().nan_to_num(0.0), dummy)
+    fit = solve_pnp(points, grid.pixels, K, weights, blocks=grid.tiles, free_focal=free_focal)
+    K = K.clone()
+    ratio = fit.focal_px / K[:, 0, 0]
+    K[:, 0, 0], K[:, 1, 1] = fit.focal_px, K[:, 1, 1] * ratio
+    unknown = torch.eye(6, dtype=K.dtype, device=K.device) * 1e6
+    covariance = torch.where(usable[:, None, None], fit.covariance, unknown)
+    return PnpFit(
+        fit.cam_from_points,
+        covariance,
+        fit.inliers,
+        fit.residual_px,
+        fit.focal_px,
+        fit.twist_per_log_focal,
+    ), K
+
+
+def _landing(points: Tensor, T: Tensor, K1: Tensor, K2: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Pixel (B, H, W, 2) in the other image and depth (B, H, W) there of each view's points at the other time."""
+    moved = (transform_map(T, points[:, 0, 1]), points[:, 1, 0])
+    return [(project_map(p, K), p[..., 2]) for p, K in zip(moved, (K2, K1), strict=True)]
+
+
+def _visible(flow: Tensor, landing_depth: Tensor, depth: Tensor, valid: Tensor) -> Tensor:
+    """(B, 2, H, W): inside the other image and not behind what that image sees there.
+
+    The farthest depth of the 3x3 pixels around the landing counts, and the tolerance follows the pair's own noise.
+    """
+    height, width = depth.shape[-2:]
+    target = pixel_grid(height, width, device=flow.device) + flow
+    x, y = target[..., 0], target[..., 1]
+    inside = (
+        (x >= -0.5)
+        & (x <= width - 0.5)
+        & (y >= -0.5)
+        & (y <= height - 0.5)
+        & (landing_depth > 0)
+        & valid
+    )
+    index = y.round().clamp(0, height - 1).long() * width + x.round().clamp(0, width - 1).long()
+    seen = torch.where(valid, depth, torch.inf).flip(1)
+    farthest = torch.nn.functional.max_pool2d(seen, 3, 1, 1).flatten(2)
+    there = farthest.gather(2, index.flatten(2)).unflatten(2, (height, width))
+    log_ratio = (landing_depth.clamp_min(1e-9) / there).log()
+    known = torch.where(inside & there.isfinite(), log_ratio, torch.nan).flatten(2)
+    deviation = known.abs().nanmedian(-1)[0].nan_to_num(0.0) * 1.4826
+    return inside & (log_ratio < (0.03 + 3 * deviation).clamp_max(0.3)[..., None, None])
+
+
+def _motion(prediction: PairPrediction, points: Tensor, valid: Tensor, focal: Tensor) -> Tensor:
+    if prediction.motion_logit is not None:
+        return torch.where(valid, prediction.motion_logit.float().sigmoid(), 0.0)
+    start = torch.stack((points[:, 0, 0], points[:, 1, 1]), 1)
+    end = torch.stack((points[:, 0, 1], points[:, 1, 0]), 1)
+    confidence = prediction.confidence.float().amin(2)
+    return motion_score(start, end, confidence, valid, focal)
+
+
+def _status(prediction: PairPrediction, usable: Tensor) -> tuple[str, ...]:
+    said = prediction.status or ("ok",) * len(usable)
+    return tuple(s if u else "empty" for s, u in zip(said, usable.tolist(), strict=True))
