@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dpm_cli.errors import UsageError
+
 RUN_FORMATS = ("ply", "flo", "masks", "preview")
 
 
@@ -71,3 +73,21 @@ class RunTarget:
 
     inputs: tuple[str, ...]
     folder: Path
+
+
+def parse_batch_size(text: str) -> int | None:
+    """`auto` or a positive number."""
+    if text == "auto":
+        return None
+    if not text.isdigit() or int(text) < 1:
+        raise UsageError(f"--batch-size {text}: give auto or a positive number")
+    return int(text)
+
+
+def parse_formats(text: str) -> tuple[str, ...]:
+    """Comma-separated names of RUN_FORMATS, or `none`."""
+    names = () if text == "none" else tuple(n.strip() for n in text.split(",") if n.strip())
+    unknown = [n for n in names if n not in RUN_FORMATS]
+    if unknown:
+        raise UsageError(f"--format {unknown[0]}: choose from {', '.join(RUN_FORMATS)}, or none")
+    return names

@@ -45,7 +45,7 @@ def examine() -> list[Check]:
         _try(
             "open3d",
             _version_of("open3d", "open3d"),
-            "only voxel thinning needs it; on Debian: apt install libgl1 libegl1 libusb-1.0-0 libgomp1, or pip install open3d==0.19.0",
+            "only thinning point clouds needs it; apt install libgl1 libusb-1.0-0, or pip install open3d==0.19.0",
             required=False,
         ),
         _try(

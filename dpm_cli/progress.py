@@ -29,6 +29,10 @@ class Reporter(Protocol):
         """One line worth reading: a decision, a fallback, something that could not be known."""
         ...
 
+    def detail(self, message: str) -> None:
+        """One line for those who asked for more: timings, counts."""
+        ...
+
 
 class SilentReporter:
     """Says nothing."""
@@ -41,12 +45,15 @@ class SilentReporter:
     def note(self, message: str) -> None:
         """Drop the message."""
 
+    def detail(self, message: str) -> None:
+        """Drop the message."""
+
 
 class RichReporter:
     """Bars with time left on a terminal; on a pipe one line at the start and end of a stage."""
 
-    def __init__(self, console: Console):
-        self.console = console
+    def __init__(self, console: Console, verbose: bool = False):
+        self.console, self.verbose = console, verbose
 
     @contextmanager
     def task(self, description: str, total: int | None) -> Iterator[Callable[..., None]]:
@@ -70,3 +77,8 @@ class RichReporter:
     def note(self, message: str) -> None:
         """Print one dim line."""
         self.console.print(f"  {message}", style="dim", highlight=False)
+
+    def detail(self, message: str) -> None:
+        """Print one dim line if verbose."""
+        if self.verbose:
+            self.note(message)

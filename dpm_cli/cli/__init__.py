@@ -1,12 +1,14 @@
 """The command line: the table of commands, and the boundary where errors become one line and an exit code."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from dpm_cli.cli.console import emit, stderr_console
 from dpm_cli.cli.doctor import doctor
+from dpm_cli.cli.flow import flow
+from dpm_cli.cli.reconstruct import reconstruct
 from dpm_cli.errors import DpmError
 
 app = typer.Typer(
@@ -36,6 +38,8 @@ def _root(
     """Video of a moving scene in, 4D reconstruction out."""
 
 
+app.command()(reconstruct)
+app.command()(flow)
 app.command()(doctor)
 
 
@@ -49,5 +53,11 @@ def main() -> None:
         )
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        stderr_console().print("dpm: interrupted; what was finished is kept", style="red")
-        sys.exit(130)
+        _complain("interrupted; what was finished is kept, the same command goes on", 130)
+
+
+def _complain(message: str, exit_code: int) -> NoReturn:
+    stderr_console().print(
+        f"dpm: {message}", style="red", markup=False, highlight=False, soft_wrap=True
+    )
+    sys.exit(exit_code)

@@ -12,9 +12,9 @@ def stderr_console() -> Console:
     return Console(file=sys.stderr, stderr=True)
 
 
-def reporter(quiet: bool = False) -> Reporter:
-    """The reporter that a command passes to the library."""
-    return SilentReporter() if quiet else RichReporter(stderr_console())
+def reporter(quiet: bool = False, verbose: bool = False) -> Reporter:
+    """The reporter that a command passes to the library; `verbose` adds what `Reporter.detail` says."""
+    return SilentReporter() if quiet else RichReporter(stderr_console(), verbose)
 
 
 def emit(text: str) -> None:

@@ -32,6 +32,10 @@ class PredictorInfo:
     """Working size in pixels when the user asks for none."""
     bidirectional: bool
     """True if predict(a, b) already says all that predict(b, a) would (the engine then runs one direction)."""
+    pair_bytes_per_pixel: int = 2000
+    """Memory that predicting one pair takes, per working pixel; decides the automatic batch size."""
+    notes: tuple[str, ...] = ()
+    """What a user must know of these weights, said once a run."""
 
 
 class Predictor(Protocol):

@@ -1,0 +1,81 @@
+"""Two images: optical flow, scene flow, motion masks, depth, relative camera and correspondences.
+
+A pair is a clip of two frames: the pipeline makes a run of it in a work folder, from which the result is written.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dpm_cli.config import ReconstructSettings, RunTarget
+from dpm_cli.errors import UsageError
+from dpm_cli.export import EXPORTERS
+from dpm_cli.files import atomic_path, write_json
+from dpm_cli.geometry.matches import Matches, mutual_matches
+from dpm_cli.pipeline import reconstruct_many
+from dpm_cli.progress import Reporter
+from dpm_cli.sequence import Sequence4D, read_manifest
+
+WORK = ".dpm_pair"
+MATCH_STRIDE_PX = 2
+
+
+def flow_of_pair(
+    image_a: Path,
+    image_b: Path,
+    folder: Path,
+    settings: ReconstructSettings,
+    *,
+    overwrite: bool,
+    reporter: Reporter,
+) -> dict[str, Any]:
+    """Write flow.npz, fwd.flo, bwd.flo, matches.npz, preview/ and dpm.json into `folder`; returns the summary.
+
+    Raises:
+        UsageError: the folder holds something and `overwrite` is not set.
+        DpmError: see `dpm_cli.pipeline.reconstruct`.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not overwrite:
+        raise UsageError(f"{folder} is not empty: choose another folder with -o, or --overwrite")
+    work = folder / WORK
+    shutil.rmtree(work, ignore_errors=True)
+    try:
+        target = RunTarget((str(image_a), str(image_b)), work)
+        run = reconstruct_many([target], settings, reporter=reporter)[0]
+        sequence = Sequence4D.open(work)
+        matches = correspondences(sequence)
+        with atomic_path(folder / "matches.npz") as path:
+            np.savez(path, **vars(matches))
+        EXPORTERS["npz"](sequence, folder / "flow.npz")
+        for name, source in (("fwd", "fwd_000000_000001"), ("bwd", "bwd_000001_000000")):
+            (work / "flow" / f"{source}.flo").replace(folder / f"{name}.flo")
+        _move_pictures(work / "preview", folder / "preview")
+        manifest = read_manifest(work)
+        assert manifest is not None
+        write_json(folder / "dpm.json", {**manifest, "kind": "pair"})
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return {**run.summary, "run": str(folder), "matches": len(matches.distance)}
+
+
+def correspondences(sequence: Sequence4D) -> Matches:
+    """Mutual nearest neighbours of P_1(t_1) and P_2(t_1) of a sequence of two frames, in working pixels."""
+    first, second = sequence.frame(0), sequence.frame(1)
+    world = [
+        torch.from_numpy(f.points(sequence.cam2world[t], sequence.intrinsics[t]))
+        for t, f in enumerate((first, second))
+    ]
+    assert second.scene_flow_bwd is not None
+    back = world[1] + torch.from_numpy(second.scene_flow_bwd)
+    confidence = [torch.from_numpy(f.confidence) for f in (first, second)]
+    valid = [torch.from_numpy(f.valid) for f in (first, second)]
+    return mutual_matches(world[0], back, *confidence, *valid, stride=MATCH_STRIDE_PX)
+
+
+def _move_pictures(source: Path, target: Path) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    for picture in sorted(source.iterdir()):
+        picture.replace(target / picture.name)

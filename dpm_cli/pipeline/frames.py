@@ -1,0 +1,48 @@
+"""Fuse every frame and write it; what is written already is kept."""
+
+import numpy as np
+
+from dpm_cli.fusion import flow_residual_px, fuse_frame
+from dpm_cli.pipeline.align_run import AlignedRun
+from dpm_cli.pipeline.user_masks import UserMasks
+from dpm_cli.progress import Reporter
+from dpm_cli.sequence import RunWriter, SequenceHeader
+from dpm_cli.structures import Clip
+
+
+def fuse_run(
+    clip: Clip,
+    aligned: AlignedRun,
+    masks: UserMasks | None,
+    model: str,
+    writer: RunWriter,
+    reporter: Reporter,
+) -> dict[str, float]:
+    """Write `cameras.npz` and all frames; returns what the manifest says of their quality."""
+    cameras, shot = aligned.passes.cameras, aligned.shot
+    writer.write_cameras(
+        SequenceHeader.of_clip(clip, cameras, scale="arbitrary", model=model, shot=shot)
+    )
+    residuals, confident, moving = [], [], []
+    with reporter.task("frames", len(clip)) as advance:
+        for t in range(len(clip)):
+            mask = masks.read(t) if masks else None
+            frame = fuse_frame(t, clip.frames.read([t])[0], aligned.passes, mask)
+            writer.write_frame(t, frame)
+            confident.append(
+                float(np.median(frame.confidence[frame.valid])) if frame.valid.any() else 0.0
+            )
+            moving.append(float((frame.dynamic > 0.5).mean()))
+            if t + 1 < len(clip) and shot[t + 1] == shot[t]:
+                points = frame.points(cameras.cam2world[t], cameras.intrinsics[t])
+                residuals.append(
+                    flow_residual_px(
+                        frame, cameras.cam2world[t + 1], cameras.intrinsics[t + 1], points
+                    )
+                )
+            advance()
+    return {
+        "flow_residual_px": float(np.median(residuals)) if residuals else 0.0,
+        "median_confidence": float(np.median(confident)),
+        "moving_share": float(np.mean(moving)),
+    }

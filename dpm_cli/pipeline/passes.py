@@ -1,0 +1,125 @@
+"""Predict every pair, reduce it and put what later stages need on disk."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dpm_cli.engine import Chunk, predict_pairs
+from dpm_cli.geometry.reduce import PairReduction, reduce_pair
+from dpm_cli.pass_store import DensePass, PassStore
+from dpm_cli.pipeline.user_masks import UserMasks
+from dpm_cli.predictors.protocol import Predictor
+from dpm_cli.progress import Reporter
+from dpm_cli.structures import Clip
+
+GRID_PX = 8
+"""Pixels between the grid points that the alignment sees."""
+_SMALL = (
+    "cam2_from_cam1",
+    "pose_covariance",
+    "pose_inliers",
+    "pose_residual_px",
+    "twist_per_log_focal",
+    "focal_px",
+    "focal_sigma_log",
+)
+
+
+def run_passes(
+    clip: Clip,
+    pairs: np.ndarray,
+    predictor: Predictor,
+    folder: Path,
+    *,
+    intrinsics: np.ndarray | None,
+    masks: UserMasks | None,
+    device: torch.device,
+    dtype: torch.dtype,
+    batch_size: int,
+    reporter: Reporter,
+) -> PassStore:
+    """Fill the store in `folder` with every pass that is not there yet.
+
+    Args:
+        clip: the decoded clip.
+        pairs: (E, 2) directed pairs.
+        predictor: prepared for the clip.
+        folder: of the store.
+        intrinsics: (3, 3) or (T, 3, 3) at the working size where known.
+        masks: the user's masks of moving things.
+        device: of the predictor.
+        dtype: autocast dtype.
+        batch_size: pairs at a time, frozen in the manifest.
+        reporter: progress.
+    """
+    store = PassStore(folder)
+    done = store.done()
+    with reporter.task("pairs", len(pairs)) as advance:
+        advance(sum(stop - start for start, stop in done))
+        chunks: Iterable[Chunk] = predict_pairs(
+            clip.frames,
+            pairs,
+            predictor,
+            device=device,
+            dtype=dtype,
+            batch_size=batch_size,
+            done=done,
+            reporter=reporter,
+        )
+        for chunk in chunks:
+            rows = pairs[chunk.start : chunk.stop]
+            prediction = masks.apply(chunk.prediction, rows) if masks else chunk.prediction
+            K = None if intrinsics is None else _per_view(intrinsics, rows).to(device)
+            reduction = reduce_pair(
+                prediction, None if K is None else K[:, 0], None if K is None else K[:, 1]
+            )
+            _store(store, chunk.start, rows, reduction)
+            advance(chunk.stop - chunk.start)
+    return store
+
+
+def _per_view(intrinsics: np.ndarray, rows: np.ndarray) -> torch.Tensor:
+    """(B, 2, 3, 3) float64 of pairs (B, 2)."""
+    every = (
+        intrinsics[rows]
+        if intrinsics.ndim == 3
+        else np.broadcast_to(intrinsics, (*rows.shape, 3, 3))
+    )
+    return torch.from_numpy(np.ascontiguousarray(every))
+
+
+def _store(store: PassStore, start: int, rows: np.ndarray, r: PairReduction) -> None:
+    log_depth = r.depth.clamp_min(1e-8).log().float().cpu().numpy()
+    confidence, motion = (x.float().cpu().numpy() for x in (r.confidence, r.motion))
+    valid = r.valid.cpu().numpy()
+    scene_flow, flow = (x.float().cpu().numpy() for x in (r.scene_flow, r.flow))
+    visible = r.flow_visible.cpu().numpy()
+    for b, (i, j) in enumerate(rows):
+        neighbours = j - i == 1
+        store.write_dense(
+            start + b,
+            DensePass(
+                log_depth=log_depth[b],
+                confidence=confidence[b],
+                valid=valid[b],
+                motion=motion[b],
+                scene_flow=scene_flow[b] if neighbours else None,
+                flow=flow[b] if neighbours else None,
+                flow_visible=visible[b] if neighbours else None,
+            ),
+        )
+    half = GRID_PX // 2
+    grid = (slice(None), slice(None), slice(half, None, GRID_PX), slice(half, None, GRID_PX))
+    store.write_chunk(
+        start,
+        start + len(rows),
+        {
+            "pairs": rows,
+            "log_depth": log_depth[grid],
+            "confidence": np.where(valid, confidence, 0)[grid],
+            "status": np.array(r.status, dtype="U12"),
+            **{name: getattr(r, name).double().cpu().numpy() for name in _SMALL},
+        },
+    )

@@ -1,0 +1,152 @@
+"""What a run would do and cost, without doing it: the answer to `--dry-run`."""
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from dpm_cli.clip_store import plan_clip
+from dpm_cli.config import ReconstructSettings, RunTarget
+from dpm_cli.devices import auto_batch_size, pick_device, pick_dtype
+from dpm_cli.engine import predict_pairs
+from dpm_cli.pairs import pair_graph
+from dpm_cli.predictors import load_predictor
+from dpm_cli.predictors.protocol import Predictor
+from dpm_cli.structures import Clip
+
+_BASE_BYTES = 600 * 2**20
+"""Resident memory of Python, torch and OpenCV before any frame."""
+_FRAME_BYTES_PER_PIXEL = 55
+_PASS_BYTES_PER_PIXEL = 12
+_OUTPUT_BYTES_PER_PIXEL = 40
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Expected work of one run; an upper bound where cuts shorten the pair list."""
+
+    input: str
+    folder: str
+    model: str
+    device: str
+    frames: int
+    source_size: tuple[int, int]
+    working_size: tuple[int, int]
+    pairs: int
+    batch_size: int
+    memory_bytes: int
+    disk_bytes: int
+    seconds: float
+    """Measured on one pair of this size here, times the number of pairs, plus a tenth of a second a frame."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    def text(self) -> str:
+        """A few lines for people."""
+        h, w = self.working_size
+        return (
+            f"{self.input} -> {self.folder}\n"
+            f"  {self.frames} frames, {self.source_size[1]}x{self.source_size[0]} worked on at {w}x{h}\n"
+            f"  {self.pairs} pairs with {self.model} on {self.device}, {self.batch_size} at a time\n"
+            f"  about {self.seconds:.0f} s, {self.memory_bytes / 2**30:.1f} GiB memory, "
+            f"{self.disk_bytes / 2**30:.2f} GiB disk"
+        )
+
+
+class _Noise:
+    """Frames of noise, to time a predictor."""
+
+    def __init__(self, size: tuple[int, int]):
+        rng = np.random.default_rng(0)
+        self.images = rng.integers(0, 255, (2, *size, 3), np.uint8)
+
+    def __len__(self) -> int:
+        return 2
+
+    def read(self, indices) -> np.ndarray:
+        return self.images[list(indices)]
+
+
+def plan_runs(targets: list[RunTarget], settings: ReconstructSettings) -> list[Plan]:
+    """Plans of all targets; the predictor is loaded once."""
+    device = pick_device(settings.device)
+    dtype = pick_dtype(settings.dtype, device)
+    predictor = load_predictor(settings.model, weights=settings.weights, device=device, dtype=dtype)
+    return [_plan(target, settings, predictor, device, dtype) for target in targets]
+
+
+def _plan(
+    target: RunTarget,
+    settings: ReconstructSettings,
+    predictor: Predictor,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Plan:
+    info = predictor.info
+    options = settings.clip
+    planned = plan_clip(
+        list(target.inputs),
+        long_side=options.size or info.default_long_side,
+        multiple=info.multiple,
+        start=options.start,
+        end=options.end,
+        fps=options.fps,
+        stride=options.stride,
+        max_frames=options.max_frames,
+    )
+    pixels = planned.size[0] * planned.size[1]
+    pairs = pair_graph(np.zeros(len(planned), np.int64), settings.pairs)
+    pair_bytes = info.pair_bytes_per_pixel * pixels
+    batch = settings.batch_size or auto_batch_size(pair_bytes, device)
+    source_pixels = planned.source_size[0] * planned.source_size[1]
+    disk = (
+        len(planned) * pixels * (3 + _FRAME_BYTES_PER_PIXEL)
+        + len(pairs) * pixels * _PASS_BYTES_PER_PIXEL
+    )
+    if settings.formats:
+        disk += len(planned) * (pixels * _OUTPUT_BYTES_PER_PIXEL + source_pixels * 16)
+    return Plan(
+        input=", ".join(target.inputs[:3]) + (" ..." if len(target.inputs) > 3 else ""),
+        folder=str(target.folder),
+        model=info.name,
+        device=str(device),
+        frames=len(planned),
+        source_size=planned.source_size,
+        working_size=planned.size,
+        pairs=len(pairs),
+        batch_size=batch,
+        memory_bytes=_BASE_BYTES + batch * pair_bytes,
+        disk_bytes=disk,
+        seconds=len(pairs) * _seconds_a_pair(predictor, planned.size, device, dtype)
+        + 0.1 * len(planned),
+    )
+
+
+def _seconds_a_pair(
+    predictor: Predictor, size: tuple[int, int], device: torch.device, dtype: torch.dtype
+) -> float:
+    frames = _Noise(size)
+    clip = Clip(
+        name="probe",
+        frames=frames,
+        size=size,
+        source_size=size,
+        source_from_working=np.eye(3),
+        frame_index=np.arange(2),
+        timestamps=np.arange(2) / 25,
+        source="",
+        fingerprint="",
+    )
+    predictor.prepare(
+        clip, np.array([[size[1], 0, size[1] / 2], [0, size[1], size[0] / 2], [0, 0, 1.0]])
+    )
+    pair = np.array([[0, 1]])
+    start = time.perf_counter()
+    list(predict_pairs(frames, pair, predictor, device=device, dtype=dtype, batch_size=1))
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start

@@ -1,0 +1,75 @@
+"""When a run may start, go on or answer at once; nothing of the user's is deleted."""
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from dpm_cli.errors import UsageError
+from dpm_cli.sequence import read_manifest
+
+WORK = ".dpm_work"
+_OWN = {
+    "frames": re.compile(r"\d{6}\.npz"),
+    "points": re.compile(r"frame_\d{6}\.ply"),
+    "flow": re.compile(r"(fwd|bwd)_\d{6}_\d{6}\.flo"),
+    "masks": re.compile(r"dynamic_\d{6}\.png"),
+    "preview": re.compile(r".*\.(png|mp4|jpg)"),
+}
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What to do with a folder."""
+
+    action: Literal["fresh", "resume", "done"]
+    manifest: dict[str, Any]
+
+
+def examine_folder(
+    folder: Path, *, fingerprint: str, digest: str, resume: bool, overwrite: bool
+) -> RunState:
+    """Compare the folder with the run that is asked for.
+
+    Args:
+        folder: the run folder, which may not exist.
+        fingerprint: hash of the input.
+        digest: hash of the settings.
+        resume: go on with an unfinished run of the same input and settings.
+        overwrite: replace another run's files, or write beside foreign ones.
+
+    Raises:
+        UsageError: the folder holds something else and `overwrite` is not set.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file: choose another folder with -o")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return RunState("fresh", {})
+    manifest = read_manifest(folder)
+    if manifest is None:
+        if not overwrite:
+            raise UsageError(
+                f"{folder} is not empty and not a run of dpm: choose another folder with -o, or --overwrite"
+            )
+        return RunState("fresh", {})
+    same = manifest.get("fingerprint") == fingerprint and manifest.get("digest") == digest
+    if same and resume and not overwrite:
+        return RunState("done" if "frames" in manifest["stages"] else "resume", manifest)
+    if not overwrite:
+        what = "is the same run" if same else "holds a run of another input or other settings"
+        raise UsageError(f"{folder} {what}: choose another folder with -o, or --overwrite")
+    return RunState("fresh", {})
+
+
+def clear_own_files(folder: Path) -> None:
+    """Remove what an earlier run of dpm wrote here, by its names, and nothing else."""
+    if read_manifest(folder) is None:
+        return
+    shutil.rmtree(folder / WORK, ignore_errors=True)
+    for name, pattern in _OWN.items():
+        for path in (folder / name).glob("*"):
+            if pattern.fullmatch(path.name):
+                path.unlink()
+    for name in ("cameras.npz", "dpm.json"):
+        (folder / name).unlink(missing_ok=True)
