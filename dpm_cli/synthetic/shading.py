@@ -1,0 +1,193 @@
+"""Light that reaches the camera: texture in material coordinates, sun with cast shadows, sky light, shine, haze.
+
+Textures are looked up by unit coordinates *before* deformation, so they stick to the surface. Component-first lists of
+P pixels, as in `raycast.py`.
+"""
+
+import torch
+from torch import Tensor
+
+from dpm_cli.synthetic import deform, shapes, textures
+from dpm_cli.synthetic.raycast import Tables, intersect
+from dpm_cli.synthetic.scene import Kind, Looks
+
+_SHADOW_NEAR = 2e-3
+
+
+def material_points(world: Tensor, entry: Tensor, tables: Tables) -> tuple[Tensor, Tensor]:
+    """Deformed and undeformed unit coordinates (3, P) of world points (3, P) on `entry` (P,) (frame, slot)."""
+    m = tables.from_world.flatten(0, 1).flatten(1).T.contiguous().index_select(1, entry)
+    bent = torch.stack(
+        [
+            m[4 * k] * world[0] + m[4 * k + 1] * world[1] + m[4 * k + 2] * world[2] + m[4 * k + 3]
+            for k in range(3)
+        ]
+    )
+    kind = tables.kind.flatten()[entry]
+    return bent, deform.apply(kind, bent, tables.deform.index_select(1, entry), inverse=True)
+
+
+def unit_gradients(
+    bent: Tensor, entry: Tensor, room_low: Tensor, room_high: Tensor, tables: Tables
+) -> Tensor:
+    """Surface gradients (3, P) in unit coordinates; the room's point inward. Room corners are (3, P)."""
+    kind = tables.kind.flatten()[entry]
+    gap = torch.minimum((bent - room_low).abs(), (bent - room_high).abs())
+    axis = gap.argmin(0, keepdim=True)
+    middle = (room_low + room_high) / 2
+    out = torch.zeros_like(bent).scatter_(0, axis, (middle - bent).sign().gather(0, axis))
+    for k in list(Kind)[1:]:
+        chosen = (kind == k).nonzero()[:, 0]
+        if len(chosen):
+            rows = entry[chosen]
+            shape, q, planes = (
+                t.index_select(1, rows) for t in (tables.shape, tables.deform, tables.planes)
+            )
+            out[:, chosen] = shapes.gradient(k, bent[:, chosen], shape, q, planes)
+    return out
+
+
+def world_normals(gradient: Tensor, entry: Tensor, tables: Tables) -> Tensor:
+    """Unit normals (3, P) in the world: A^-T gradient."""
+    m = tables.from_world.flatten(0, 1).flatten(1).T.contiguous().index_select(1, entry)
+    n = torch.stack(
+        [m[k] * gradient[0] + m[4 + k] * gradient[1] + m[8 + k] * gradient[2] for k in range(3)]
+    )
+    return torch.nn.functional.normalize(n, dim=0, eps=1e-20)
+
+
+def in_shadow(world: Tensor, light: Tensor, tables: Tables, scale: Tensor) -> Tensor:
+    """True (F, P) where something stands between world points (F, P, 3) and the light (F, 3).
+
+    Candidates are (object, point) pairs whose line to the light passes the object's bounding ball.
+    """
+    frames, points = world.shape[:2]
+    centre = tables.to_world[..., 3]
+    radius = (tables.half * scale).norm(dim=-1)
+    radius = torch.where(tables.kind > 0, radius, torch.full_like(radius, -1.0))
+    side = torch.linalg.cross(light, torch.roll(light, 1, -1))
+    side = torch.nn.functional.normalize(side, dim=-1)
+    plane = torch.stack((side, torch.linalg.cross(light, side)), 1)
+    q, c = world @ plane.transpose(1, 2), centre @ plane.transpose(1, 2)
+    inner = torch.baddbmm((q * q).sum(-1)[:, None], c, q.transpose(1, 2), alpha=-2)
+    ahead = (world @ light[:, :, None])[..., 0][:, None]
+    near = inner < (radius.abs() * radius - (c * c).sum(-1))[..., None]
+    front = ahead < ((centre @ light[:, :, None])[..., 0] + radius)[..., None]
+    pairs = (near & front).flatten().nonzero()[:, 0]
+    entry = torch.div(pairs, points, rounding_mode="floor")
+    frame = torch.div(entry, tables.kind.shape[1], rounding_mode="floor")
+    pixel = frame * points + pairs - entry * points
+    shadow = torch.zeros(frames * points, dtype=torch.bool, device=world.device)
+    kinds = tables.kind.flatten()
+    start, toward = world.reshape(-1, 3).T, light.T
+    matrix = tables.from_world.flatten(0, 1).flatten(1).T.contiguous()
+    for k in list(Kind)[1:]:
+        chosen = (kinds[entry] == k).nonzero()[:, 0]
+        if not len(chosen):
+            continue
+        rows, pix = entry[chosen], pixel[chosen]
+        m, p, l = matrix.index_select(1, rows), start[:, pix], toward.index_select(1, frame[chosen])
+        o = torch.stack(
+            [
+                m[4 * i] * p[0] + m[4 * i + 1] * p[1] + m[4 * i + 2] * p[2] + m[4 * i + 3]
+                for i in range(3)
+            ]
+        )
+        d = torch.stack(
+            [m[4 * i] * l[0] + m[4 * i + 1] * l[1] + m[4 * i + 2] * l[2] for i in range(3)]
+        )
+        hit = intersect(k, o, d, tables, rows, _SHADOW_NEAR).isfinite()
+        shadow[pix[hit]] = True
+    return shadow.view(frames, points)
+
+
+def texture_lookup(texels: Tensor, start: Tensor, u: Tensor, v: Tensor, level: Tensor) -> Tensor:
+    """Colour (3, P) in [0, 1] at texel coordinates u, v (P,), trilinear over mip `level` (P,)."""
+    level = level.clamp(0, textures.LEVELS - 1)
+    low = level.floor()
+    share = level - low
+    out = (1 - share) * _bilinear(texels, start, u, v, low.long())
+    return out + share * _bilinear(
+        texels, start, u, v, (low + 1).clamp_max(textures.LEVELS - 1).long()
+    )
+
+
+def _bilinear(texels: Tensor, start: Tensor, u: Tensor, v: Tensor, level: Tensor) -> Tensor:
+    offsets = torch.tensor(textures.LEVEL_OFFSETS, device=u.device)
+    scale = (-level.float()).exp2()
+    u, v = u * scale - 0.5, v * scale - 0.5
+    u0, v0 = u.floor(), v.floor()
+    fu, fv = u - u0, v - v0
+    bits = 8 - level
+    mask = (1 << bits) - 1
+    x0, y0 = u0.long() & mask, v0.long() & mask
+    x1, y1 = (x0 + 1) & mask, (y0 + 1) & mask
+    base = start + offsets[level]
+    out = torch.zeros(3, len(u), device=u.device)
+    for y, wy in ((y0, 1 - fv), (y1, fv)):
+        row = base + (y << bits)
+        for x, wx in ((x0, 1 - fu), (x1, fu)):
+            texel = texels.index_select(0, row + x)
+            weight = wx * wy / 255
+            out[0] += weight * (texel & 255)
+            out[1] += weight * ((texel >> 8) & 255)
+            out[2] += weight * (texel >> 16)
+    return out
+
+
+def surface_uv(unit: Tensor, gradient: Tensor, kind: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+    """Texture plane coordinates (P,), scene units: the two axes across the main direction of the gradient."""
+    metric = unit * size
+    guide = torch.where(kind == Kind.SUPERQUADRIC, unit, gradient / size)
+    axis = guide.abs().argmax(0)
+    axis = axis.masked_fill(kind == Kind.SHEET, 2)
+    u = torch.where(axis == 0, metric[2], metric[0])
+    v = torch.where(axis == 1, metric[2], metric[1])
+    return u, v
+
+
+def albedo(
+    looks: Looks, clip_slot: Tensor, uv: tuple[Tensor, Tensor], footprint: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Colour (3, P) and material rows (MATERIAL, P) at texture coordinates; footprint (P,) scene units a pixel."""
+    m = looks.material.flatten(0, 1).T.contiguous().index_select(1, clip_slot)
+    starts = looks.texture_start.flatten(0, 1)[clip_slot]
+    layers = []
+    for k in (0, 1):
+        density = m[12 + k]
+        level = (footprint * density).clamp_min(1e-6).log2()
+        u, v = uv[0] * density + m[14 + 2 * k], uv[1] * density + m[15 + 2 * k]
+        layers.append(texture_lookup(looks.texels, starts[:, k], u, v, level))
+    grain = layers[1].mean(0) - 0.5
+    rgb = torch.stack([(m[3 * c : 3 * c + 3] * layers[0]).sum(0) + m[9 + c] for c in range(3)])
+    return (rgb * (1 + m[18] * grain)).clamp(0.01, 1), m
+
+
+def sky(looks: Looks, direction: Tensor, clip: Tensor) -> Tensor:
+    """Colour (3, P) of the sky along unit directions (3, P) of the scene's world, with 1/f clouds."""
+    horizon, zenith = looks.sky_colour[clip].permute(1, 2, 0)
+    up = (-direction[1]).clamp(0, 1)
+    base = horizon + (zenith - horizon) * up.sqrt()
+    lift = 40 / (up + 0.25)
+    u, v = direction[0] * lift + 128, direction[2] * lift + 128
+    cloud = texture_lookup(looks.texels, looks.sky_start[clip], u, v, torch.zeros_like(u))
+    return (base * (0.75 + 0.5 * cloud.mean(0))).clamp(0, 1)
+
+
+def shade(
+    looks: Looks, rgb: Tensor, m: Tensor, normal: Tensor, view: Tensor, shadow: Tensor, clip: Tensor
+) -> Tensor:
+    """Radiance (3, P): Lambert sun with shadow, sky light from above, Blinn-Phong shine.
+
+    `normal` and `view` (3, P) are unit, `view` points to the camera; `clip` (P,) is the clip of each pixel.
+    """
+    light = looks.light.T.index_select(1, clip)
+    colour, ambient = (
+        looks.light_colour.T.index_select(1, clip),
+        looks.ambient.T.index_select(1, clip),
+    )
+    lit = (normal * light).sum(0).clamp_min(0) * (~shadow)
+    fill = 0.75 - 0.25 * normal[1]
+    middle = torch.nn.functional.normalize(light + view, dim=0, eps=1e-9)
+    gloss = (normal * middle).sum(0).clamp_min(1e-6) ** m[20] * m[19] * (lit > 0)
+    return rgb * (ambient * fill + colour * lit) + colour * gloss

@@ -1,0 +1,227 @@
+"""Exact truth of rendered clips, kept compactly: depth, object numbers and the state of every object at every frame.
+
+A pixel's material point X follows from depth; its place at any other frame is A(t) phi_t(X). So all four dynamic point
+maps of any pair of frames, at any stride, are exact, without storing one map.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dpm_cli.geometry.camera import project_map, unproject
+from dpm_cli.geometry.rigid import invert, transform_map
+from dpm_cli.structures import PairTruth
+from dpm_cli.synthetic import deform
+from dpm_cli.synthetic.raycast import affine
+
+MOVING_SHARE = 1e-3
+"""A pixel moves if its displacement exceeds this share of its depth."""
+_FLOW_LIMIT = 10.0
+"""Flow of points that pass behind the camera is held at this many image sizes."""
+
+
+@dataclass(frozen=True, eq=False)
+class ClipTruth:
+    """B clips of T frames with N object slots; the world here is the scene's own."""
+
+    images: Tensor
+    """(B, T, 3, H, W) uint8."""
+    depth: Tensor
+    """(B, T, H, W) float32, z; 0 at the sky."""
+    object_id: Tensor
+    """(B, T, H, W) int16 slot: 0 background, -1 sky."""
+    intrinsics: Tensor
+    """(B, T, 3, 3) float32 pixels."""
+    cam2world: Tensor
+    """(B, T, 4, 4)."""
+    pose: Tensor
+    """(B, T, N, 4, 4) world from object, rigid."""
+    scale: Tensor
+    """(B, T, N, 3) scene units per unit coordinate."""
+    deform: Tensor
+    """(B, T, N, 8) parameters of phi_t."""
+    kind: Tensor
+    """(B, N) int64 shape of each slot."""
+    mover: Tensor
+    """(B, N) bool."""
+    instance: Tensor
+    """(B, N) int64 group that a slot belongs to."""
+    time: Tensor
+    """(B, T) float32 in frames of the scene."""
+    seed: Tensor
+    """(B,) int64."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.depth.shape[-2], self.depth.shape[-1]
+
+    @staticmethod
+    def join(parts: "list[ClipTruth]") -> "ClipTruth":
+        """One batch out of several."""
+        if len(parts) == 1:
+            return parts[0]
+        return ClipTruth(**{k: torch.cat([getattr(p, k) for p in parts]) for k in vars(parts[0])})
+
+    def __len__(self) -> int:
+        return len(self.depth)
+
+    def select(self, clips: Tensor | slice) -> "ClipTruth":
+        """Some of the clips."""
+        return ClipTruth(**{k: v[clips] for k, v in vars(self).items()})
+
+    def to(self, device) -> "ClipTruth":
+        """The same on another device."""
+        return ClipTruth(**{k: v.to(device) for k, v in vars(self).items()})
+
+    def _rows(self, frames: int | Tensor) -> tuple[Tensor, Tensor]:
+        clip = torch.arange(len(self), device=self.depth.device)
+        return clip, torch.as_tensor(frames, device=clip.device).expand(len(self))
+
+    def points(self, i: int | Tensor, j: int | Tensor) -> Tensor:
+        """World points (B, H, W, 3) that frame i sees, where they are at frame j; i, j are numbers or (B,)."""
+        clip, i = self._rows(i)
+        _, j = self._rows(j)
+        depth, cam2world = self.depth[clip, i], self.cam2world[clip, i]
+        now = transform_map(cam2world, unproject(depth, self.intrinsics[clip, i]))
+        slot = self.object_id[clip, i].long().clamp_min(0)
+        goes = self.mover[clip[:, None, None], slot] & (i != j)[:, None, None]
+        pixel = goes.flatten().nonzero()[:, 0]
+        if not len(pixel):
+            return now
+        row = torch.div(pixel, depth[0].numel(), rounding_mode="floor")
+        moved = self._carry(now.reshape(-1, 3)[pixel].T, row, slot.flatten()[pixel], i[row], j[row])
+        out = now.reshape(-1, 3).clone()
+        out[pixel] = moved.T
+        return out.view_as(now)
+
+    def _carry(self, world: Tensor, clip: Tensor, slot: Tensor, i: Tensor, j: Tensor) -> Tensor:
+        """World points (3, M) at frames i, at frames j; all index tensors (M,)."""
+        frames, slots = self.scale.shape[1:3]
+        kind = self.kind[clip, slot]
+
+        def state(frame: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            row = (clip * frames + frame) * slots + slot
+            used, back = torch.unique(row, return_inverse=True)
+            forward, inverse = affine(self.pose.flatten(0, 2)[used], self.scale.flatten(0, 2)[used])
+            bend = self.deform.flatten(0, 2)[used]
+            return tuple(m.flatten(1).T.contiguous()[:, back] for m in (forward, inverse, bend))  # pyright: ignore
+
+        def move(m: Tensor, p: Tensor) -> Tensor:
+            return torch.stack([(m[4 * k : 4 * k + 3] * p).sum(0) + m[4 * k + 3] for k in range(3)])
+
+        _, inverse, bend = state(i)
+        unit = deform.apply(kind, move(inverse, world), bend, inverse=True)
+        forward, _, bend = state(j)
+        return move(forward, deform.apply(kind, unit, bend))
+
+    def pair(self, i: int | Tensor, j: int | Tensor) -> PairTruth:
+        """Exact truth of frames i and j of every clip; i, j are numbers or (B,)."""
+        clip, i = self._rows(i)
+        _, j = self._rows(j)
+        cam1_from_world = invert(self.cam2world[clip, i])
+        cam2_from_world = invert(self.cam2world[clip, j])
+        world = torch.stack(
+            (
+                torch.stack((self.points(i, i), self.points(i, j)), 1),
+                torch.stack((self.points(j, i), self.points(j, j)), 1),
+            ),
+            1,
+        )
+        slot = torch.stack((self.object_id[clip, i], self.object_id[clip, j]), 1)
+        depth = torch.stack((self.depth[clip, i], self.depth[clip, j]), 1)
+        K = torch.stack((self.intrinsics[clip, i], self.intrinsics[clip, j]), 1)
+        sky = slot < 0
+        there = ~sky
+        points = transform_map(cam1_from_world[:, None, None], world)
+        shift = (world[:, :, 0] - world[:, :, 1]).norm(dim=-1)
+        seen_by_other = torch.stack(
+            (
+                transform_map(cam2_from_world, self._far_sky(world[:, 0, 1], sky[:, 0], clip, i)),
+                transform_map(cam1_from_world, self._far_sky(world[:, 1, 0], sky[:, 1], clip, j)),
+            ),
+            1,
+        )
+        flow, target = _flow(seen_by_other, K.flip(1))
+        images = torch.stack((self.images[clip, i], self.images[clip, j]), 1)
+        return PairTruth(
+            images=images.float() / 255,
+            points=points * there[:, :, None, ..., None],
+            valid=there[:, :, None].expand(-1, -1, 2, -1, -1).contiguous(),
+            moving=there & (shift > MOVING_SHARE * depth),
+            visible=visible(seen_by_other[..., 2], target, slot, depth),
+            flow=flow,
+            intrinsics=K,
+            cam2_from_cam1=cam2_from_world @ invert(cam1_from_world),
+            supervision=torch.zeros(len(self), dtype=torch.int64, device=clip.device),
+        )
+
+    def _far_sky(self, world: Tensor, sky: Tensor, clip: Tensor, frame: Tensor) -> Tensor:
+        """World points with the sky's put far away along their rays, so that its flow is that of rotation."""
+        far = torch.full_like(self.depth[clip, frame], 1e5)
+        away = transform_map(
+            self.cam2world[clip, frame], unproject(far, self.intrinsics[clip, frame])
+        )
+        return torch.where(sky[..., None], away, world)
+
+    def image_motion(self) -> Tensor:
+        """Image motion (B, T, 2, H, W) in pixels per frame, towards the next frame (the last: from the one before)."""
+        frames = self.depth.shape[1]
+        rows = []
+        for t in range(frames):
+            other = t + 1 if t + 1 < frames else t - 1
+            clip, i = self._rows(t)
+            world = self._far_sky(self.points(t, other), self.object_id[:, t] < 0, clip, i)
+            seen = transform_map(invert(self.cam2world[:, other]), world)
+            flow, _ = _flow(seen[:, None], self.intrinsics[:, other, None])
+            pace = (self.time[:, other] - self.time[:, t])[:, None, None, None]
+            rows.append(flow[:, 0].permute(0, 3, 1, 2) / pace)
+        return torch.stack(rows, 1)
+
+
+def _flow(seen: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
+    """Flow and target pixel (B, V, H, W, 2) of points (B, V, H, W, 3) in the other camera with intrinsics K."""
+    height, width = seen.shape[2:4]
+    target = project_map(seen, K)
+    y, x = torch.meshgrid(
+        torch.arange(height, device=seen.device),
+        torch.arange(width, device=seen.device),
+        indexing="ij",
+    )
+    grid = torch.stack((x, y), -1).to(seen.dtype)
+    limit = _FLOW_LIMIT * max(height, width)
+    return (target - grid).clamp(-limit, limit), target
+
+
+def visible(z: Tensor, target: Tensor, slot: Tensor, depth: Tensor) -> Tensor:
+    """Is the point of each pixel (B, 2, H, W) seen in the other image?
+
+    Args:
+        z: (B, 2, H, W) its depth in the other camera at the other time.
+        target: (B, 2, H, W, 2) where it lands there.
+        slot: (B, 2, H, W) object numbers of both images.
+        depth: (B, 2, H, W) depth of both images.
+
+    It is, where one of the four pixels around the target shows the same object at no lesser depth, up to the depth
+    range of those four plus 0.3 %: what a camera of that resolution can tell.
+    """
+    height, width = z.shape[2:]
+    inside = (
+        (target > -0.5).all(-1) & (target[..., 0] < width - 0.5) & (target[..., 1] < height - 0.5)
+    )
+    inside = inside & (z > 0)
+    base = target.floor().clamp(-1e6, 1e6).long()
+    other_slot, other_depth = slot.flip(1).flatten(2), depth.flip(1).flatten(2)
+    nearest, farthest = torch.full_like(z, float("inf")), torch.zeros_like(z)
+    for dy in (0, 1):
+        for dx in (0, 1):
+            x, y = (base[..., 0] + dx).clamp(0, width - 1), (base[..., 1] + dy).clamp(0, height - 1)
+            index = (y * width + x).flatten(2)
+            same = (other_slot.gather(2, index) == slot.flatten(2)).view_as(z)
+            there = other_depth.gather(2, index).view_as(z)
+            nearest = torch.where(same, torch.minimum(nearest, there), nearest)
+            farthest = torch.where(same, torch.maximum(farthest, there), farthest)
+    seen = (farthest > 0) & (z <= 1.003 * farthest + (farthest - nearest))
+    sky = (slot < 0) & nearest.isfinite()
+    return inside & (seen | sky)
