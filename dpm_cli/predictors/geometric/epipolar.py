@@ -1,0 +1,120 @@
+"""Relative pose from matches by their distance to epipolar lines, whitened by each match's own covariance.
+
+A match is a pixel of one image and the place its flow points to in the other; only the latter is noisy, so the residual
+is the one-sided distance. Both flow directions are used with the roles of the images swapped, which makes the result
+symmetric. The translation is a unit vector: its length cannot be known from two views (Hartley and Zisserman, 9.6).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dpm_cli.geometry import rigid
+from dpm_cli.predictors.geometric import robust
+
+
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """M matches of each of B pairs; index 0 of the second axis is image 1 to 2, index 1 image 2 to 1. float64."""
+
+    source: Tensor
+    """(B, 2, M, 2) pixels relative to the principal point."""
+    target: Tensor
+    """(B, 2, M, 2) pixels relative to the principal point of the other image."""
+    covariance: Tensor
+    """(B, 2, M, 3) of the target: xx, xy, yy in px^2."""
+    weight: Tensor
+    """(B, 2, M) 0 where the match must not be used."""
+
+    def __getitem__(self, index) -> "Matches":
+        """Some of the pairs, as a batch; also repeats them if an index occurs twice."""
+        return Matches(
+            self.source[index], self.target[index], self.covariance[index], self.weight[index]
+        )
+
+    def thin(self, step: int) -> "Matches":
+        """Every `step`-th match."""
+        return Matches(*(x[:, :, ::step] for x in (self.source, self.target, self.covariance, self.weight)))
+
+
+def join(parts: list[Matches]) -> Matches:
+    """Matches of several batches, which have the same number of matches a pair, as one batch."""
+    return Matches(
+        torch.cat([p.source for p in parts]),
+        torch.cat([p.target for p in parts]),
+        torch.cat([p.covariance for p in parts]),
+        torch.cat([p.weight for p in parts]),
+    )
+
+
+def directions(pixels: Tensor, focal_px: Tensor) -> Tensor:
+    """Rays (B, ..., 3) with z = 1 of centred pixels (B, ..., 2); `focal_px` is (B,)."""
+    focal = focal_px.view(-1, *[1] * (pixels.ndim - 1))
+    return torch.cat((pixels / focal, torch.ones_like(pixels[..., :1])), -1)
+
+
+def both_ways(rotation: Tensor, translation: Tensor) -> tuple[Tensor, Tensor]:
+    """Rotation (B, 2, 3, 3) and translation (B, 2, 3) of camera 2 from 1 and of camera 1 from 2."""
+    back = rotation.mT
+    t_back = -(back @ translation[..., None])[..., 0]
+    return torch.stack((rotation, back), 1), torch.stack((translation, t_back), 1)
+
+
+def distances(rotation: Tensor, translation: Tensor, matches: Matches, focal_px: Tensor) -> Tensor:
+    """Signed, whitened distance (B, 2 M, 1) of every target from its epipolar line, in standard deviations."""
+    R, t = both_ways(rotation, translation)
+    turned = directions(matches.source, focal_px) @ R.mT
+    normal = torch.linalg.cross(t[:, :, None].expand_as(turned), turned)
+    target = directions(matches.target, focal_px)
+    nx, ny = normal[..., 0], normal[..., 1]
+    cxx, cxy, cyy = matches.covariance.unbind(-1)
+    variance = nx * nx * cxx + 2 * nx * ny * cxy + ny * ny * cyy
+    size = (variance + 1e-18).sqrt() / focal_px[:, None, None]
+    return ((target * normal).sum(-1) / size).flatten(1)[..., None]
+
+
+def retract(state: robust.State, delta: Tensor) -> robust.State:
+    """Move rotation by delta[:, :3] (left) and the unit translation by delta[:, 3:5] in its tangent plane."""
+    t = state["translation"]
+    helper = torch.eye(3, dtype=t.dtype, device=t.device)[t.abs().argmin(-1)]
+    a = torch.nn.functional.normalize(torch.linalg.cross(t, helper), dim=-1)
+    b = torch.linalg.cross(t, a)
+    moved = torch.nn.functional.normalize(t + delta[:, 3:4] * a + delta[:, 4:5] * b, dim=-1)
+    return {"rotation": rigid.so3_exp(delta[:, :3]) @ state["rotation"], "translation": moved}
+
+
+def refine(
+    rotation: Tensor,
+    translation: Tensor,
+    matches: Matches,
+    focal_px: Tensor,
+    *,
+    iterations: int = 12,
+) -> robust.Fit:
+    """Robust maximum-likelihood pose from a start (B, 3, 3), (B, 3); state keys rotation, translation."""
+    start = {"rotation": rotation, "translation": translation}
+    return robust.minimise(
+        lambda s: distances(s["rotation"], s["translation"], matches, focal_px),
+        retract,
+        start,
+        5,
+        matches.weight.flatten(1),
+        iterations=iterations,
+        floor=0.2,
+    )
+
+
+def facing(rotation: Tensor, translation: Tensor, matches: Matches, focal_px: Tensor) -> Tensor:
+    """Evidence (B,) in [-1, 1] that points lie in front of the cameras: mean sign of inverse depth, weighted.
+
+    A point whose parallax is below the noise says nothing, hence the saturating weight. Negative: flip the translation.
+    """
+    R, t = both_ways(rotation, translation)
+    turned = directions(matches.source, focal_px) @ R.mT
+    target = matches.target / focal_px[:, None, None, None]
+    along = t[:, :, None, :2] - target * t[:, :, None, 2:]
+    shift = target * turned[..., 2:] - turned[..., :2]
+    parallax = (shift * along).sum(-1) / along.norm(dim=-1).clamp_min(1e-9) * focal_px[:, None, None]
+    vote = matches.weight * torch.tanh(parallax)
+    return vote.flatten(1).sum(1) / matches.weight.flatten(1).sum(1).clamp_min(1e-9)

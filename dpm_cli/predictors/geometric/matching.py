@@ -1,0 +1,92 @@
+"""Dense flow both ways and what is known of its error, then a regular thinning of it into matches.
+
+The covariance of a flow vector follows from the image: least-squares patch matching with grey-level noise s has
+C = s^2 (sum of gradient outer products over the patch)^-1 (Foerstner 1987), so along an edge the flow is all but unknown
+and across it well known. To it come a floor and the forward-backward error, which also sees what texture cannot.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dpm_cli.dense_flow import consistency_error, dis_flow
+from dpm_cli.geometry.camera import pixel_grid
+from dpm_cli.predictors.geometric.epipolar import Matches
+
+GREY_NOISE = 4.0
+"""Grey levels (0..255) by which the same point differs between two images: noise, compression, shading."""
+PATCH = 9
+FLOOR_PX = 0.10
+
+
+@dataclass(frozen=True, eq=False)
+class DenseMatch:
+    """Flow of B pairs with its error model; index 0 of the second axis is image 1 to 2, index 1 image 2 to 1."""
+
+    flow: Tensor
+    """(B, 2, H, W, 2) pixels."""
+    error: Tensor
+    """(B, 2, H, W) forward-backward error, pixels."""
+    covariance: Tensor
+    """(B, 2, H, W, 3) xx, xy, yy in px^2."""
+    consistent: Tensor
+    """(B, 2, H, W) bool: lands inside the other image and comes back."""
+
+
+def structure_tensor(grey: Tensor) -> Tensor:
+    """Mean gradient outer product (B, 3, H, W) = xx, xy, yy over a patch; grey (B, H, W) in 0..255."""
+    padded = torch.nn.functional.pad(grey[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]
+    gx = (padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]) / 2
+    gy = (padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]) / 2
+    return box(torch.stack((gx * gx, gx * gy, gy * gy), 1), PATCH)
+
+
+def box(maps: Tensor, size: int) -> Tensor:
+    """Mean over size x size pixels of maps (B, C, H, W); windows are cut at the border."""
+    pool = torch.nn.functional.avg_pool2d
+    half = size // 2
+    rows = pool(maps, (size, 1), 1, (half, 0), count_include_pad=False)
+    return pool(rows, (1, size), 1, (0, half), count_include_pad=False)
+
+
+def dense_match(grey: Tensor, tensors: Tensor) -> DenseMatch:
+    """Match images grey (B, 2, H, W) uint8, with their structure tensors (B, 2, 3, H, W)."""
+    arrays = grey.cpu().numpy()
+    flows = [dis_flow(a[v], a[1 - v]) for a in arrays for v in (0, 1)]
+    flow = torch.stack([torch.from_numpy(f) for f in flows]).unflatten(0, (-1, 2)).to(grey.device)
+    error = consistency_error(flow)
+    smooth = box(error.flatten(0, 1)[:, None].clamp_max(8).square(), 5)[:, 0].view_as(error)
+    height, width = flow.shape[2:4]
+    target = pixel_grid(height, width, device=flow.device) + flow
+    limit = torch.tensor((width - 1, height - 1), dtype=flow.dtype, device=flow.device)
+    inside = ((target >= 0) & (target <= limit)).all(-1)
+    consistent = inside & (error < 0.7 + 0.03 * flow.norm(dim=-1))
+    return DenseMatch(flow, error, _covariance(tensors, smooth), consistent)
+
+
+def _covariance(tensors: Tensor, error2: Tensor) -> Tensor:
+    """(B, 2, H, W, 3) from structure tensors (B, 2, 3, H, W) and squared forward-backward error (B, 2, H, W)."""
+    sxx, sxy, syy = (PATCH**2 * tensors).unbind(2)
+    # The prior that keeps the inverse finite: flow is smooth, so nowhere worse than about 4 px.
+    prior = GREY_NOISE**2 / 16.0
+    sxx, syy = sxx + prior, syy + prior
+    scale = GREY_NOISE**2 / (sxx * syy - sxy * sxy).clamp_min(1e-9)
+    floor = FLOOR_PX**2 + 0.25 * error2
+    return torch.stack((scale * syy + floor, -scale * sxy, scale * sxx + floor), -1)
+
+
+def thin(match: DenseMatch, centre: Tensor, count: int = 3000) -> Matches:
+    """About `count` matches a direction on a regular grid; `centre` (2,) is the principal point in pixels."""
+    batch, _, height, width = match.error.shape
+    step = max(1, round((height * width / count) ** 0.5))
+    inner = slice(step // 2, None, step)
+    source = pixel_grid(height, width, dtype=torch.float64, device=match.flow.device)[inner, inner]
+    flow = match.flow[:, :, inner, inner].double()
+    source = source.expand_as(flow) - centre
+    return Matches(
+        source.flatten(2, 3),
+        (source + flow).flatten(2, 3),
+        match.covariance[:, :, inner, inner].double().flatten(2, 3),
+        match.consistent[:, :, inner, inner].double().flatten(2, 3),
+    )

@@ -1,0 +1,113 @@
+"""The `geometric` predictor: dense flow, two-view geometry, completion; it follows `predictors.protocol`.
+
+    images -> grey, structure tensor, links           encode, once a frame
+    flow both ways -> pose -> scene -> four maps      predict, once a pair
+
+It needs a focal length: given, or calibrated over the clip by `prepare`, else the prior.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dpm_cli.geometry import camera, rigid
+from dpm_cli.predictors.geometric import matching, pose
+from dpm_cli.predictors.geometric.complete import edge_links
+from dpm_cli.predictors.geometric.movers import nearest_on_ray
+from dpm_cli.predictors.geometric.scene import Scene, reconstruct
+from dpm_cli.predictors.geometric.triangulate import centred_rays
+from dpm_cli.predictors.protocol import Features, PredictorInfo
+from dpm_cli.structures import Clip, PairPrediction
+
+PRIOR_FOV_DEG = 57.0
+"""Horizontal field of view of an unknown camera."""
+EDGE_CONTRAST = 20.0 / 255
+"""Colour difference between neighbours that halves their link."""
+_LUMA = (0.299, 0.587, 0.114)
+
+
+class GeometricPredictor:
+    """Dynamic point maps by classical two-view geometry."""
+
+    def __init__(self, device: torch.device | str = "cpu"):
+        self.device = torch.device(device)
+        self._K: np.ndarray | None = None
+
+    @property
+    def info(self) -> PredictorInfo:
+        """Name, licence, working size."""
+        return PredictorInfo(
+            name="geometric",
+            weights_sha256=None,
+            weights_licence="none",
+            multiple=2,
+            default_long_side=512,
+            bidirectional=True,
+        )
+
+    def prepare(self, clip: Clip, intrinsics: np.ndarray | None) -> None:
+        """Fix the intrinsics: those given (their median if one a frame), or calibrated over the clip."""
+        if intrinsics is not None:
+            self._K = np.median(np.reshape(intrinsics, (-1, 3, 3)), axis=0)
+        else:
+            self._K = None
+
+    def encode(self, images: Tensor) -> Features:
+        """Grey (B, H, W) u8, structure tensor (B, 3, H, W) and links (B, 2, H, W) of images (B, 3, H, W)."""
+        luma = torch.tensor(_LUMA, dtype=images.dtype, device=images.device)
+        grey = (torch.einsum("bchw,c->bhw", images, luma) * 255).round().clamp(0, 255)
+        return {
+            "grey": grey.byte(),
+            "tensor": matching.structure_tensor(grey.float()),
+            "links": torch.stack(edge_links(images.float(), EDGE_CONTRAST), 1),
+        }
+
+    def predict(self, features_1: Features, features_2: Features) -> PairPrediction:
+        """Four dynamic point maps a pair, with flow, motion, validity and status."""
+        both = {k: torch.stack((features_1[k], features_2[k]), 1) for k in features_1}
+        match = matching.dense_match(both["grey"], both["tensor"])
+        batch, _, height, width = match.error.shape
+        focal_value, centre = self._camera(height, width)
+        focal_px = torch.full((batch,), focal_value, dtype=torch.float64, device=centre.device)
+        pair_pose = pose.estimate(matching.thin(match, centre), focal_px)
+        scene = reconstruct(match, both["links"], pair_pose, focal_px, centre)
+        return _assemble(scene, match, pair_pose.status, focal_px, centre)
+
+    def _camera(self, height: int, width: int) -> tuple[float, Tensor]:
+        """Focal length in pixels and principal point (2,) at this size."""
+        if self._K is None:
+            focal_px, centre = camera.focal_from_fov(PRIOR_FOV_DEG, width), ((width - 1) / 2, (height - 1) / 2)
+        else:
+            focal_px = float(self._K[0, 0] + self._K[1, 1]) / 2
+            centre = (self._K[0, 2], self._K[1, 2])
+        return focal_px, torch.tensor(centre, dtype=torch.float64, device=self.device)
+
+
+def _assemble(
+    scene: Scene, match: matching.DenseMatch, status: tuple[str, ...], focal_px: Tensor, centre: Tensor
+) -> PairPrediction:
+    """Scenes per view become maps in camera 1's frame."""
+    flow = match.flow.flatten(0, 1)
+    height, width = flow.shape[1:3]
+    focal = focal_px.float().repeat_interleave(2)
+    rays = centred_rays(height, width, focal, centre.float())
+    own = rays / scene.inverse_depth[..., None]
+    target = torch.cat((rays[..., :2] + flow / focal[:, None, None, None], rays[..., 2:]), -1)
+    this_from_other = rigid.invert(rigid.rigid(scene.rotation, scene.translation))
+    directions = target @ this_from_other[:, None, :3, :3].mT
+    moved = nearest_on_ray(own, this_from_other[:, :3, 3], directions)
+    other = own + torch.sigmoid(scene.motion_odds)[..., None] * (moved - own)
+    own, other = own.unflatten(0, (-1, 2)), other.unflatten(0, (-1, 2))
+    cam1_from_cam2 = this_from_other[0::2]
+    view_1 = torch.stack((own[:, 0], other[:, 0]), 1)
+    view_2 = torch.stack((other[:, 1], own[:, 1]), 1)
+    view_2 = rigid.transform_map(cam1_from_cam2[:, None], view_2)
+    confidence = (1 / scene.relative_sigma).unflatten(0, (-1, 2))[:, :, None].expand(-1, -1, 2, -1, -1)
+    return PairPrediction(
+        points=torch.stack((view_1, view_2), 1),
+        confidence=confidence.contiguous(),
+        flow=match.flow,
+        motion_logit=scene.motion_odds.unflatten(0, (-1, 2)),
+        valid_logit=torch.full_like(match.error, 4.0),
+        status=status,
+    )

@@ -1,0 +1,10 @@
+"""What depth is likely when nothing is known: the world is nearer at the bottom of the picture than at its top."""
+
+import torch
+from torch import Tensor
+
+
+def inverse_depth_prior(height: int, width: int, *, dtype=torch.float32, device=None) -> Tensor:
+    """Inverse depth (H, W) with mean about 1: falls linearly from the lower edge to the upper."""
+    y = torch.linspace(0, 1, height, dtype=dtype, device=device)
+    return (0.7 + 0.6 * y)[:, None].expand(height, width)

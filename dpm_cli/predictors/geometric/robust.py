@@ -1,0 +1,93 @@
+"""Batched robust Levenberg-Marquardt for problems of a few unknowns and thousands of residuals.
+
+It knows nothing of cameras: a problem is a residual function and a retraction on a dict of state tensors. Every
+problem of the batch has its own damping, noise scale and acceptance. Derivatives are forward differences, exact to
+1e-6 in float64, which is the dtype expected.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+State = dict[str, Tensor]
+_STEP = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """The state at the minimum and what is known about it."""
+
+    state: State
+    noise: Tensor
+    """(B,) robust standard deviation of one residual component, in the residual's unit."""
+    covariance: Tensor
+    """(B, D, D) of the retraction's coordinates, as if the residuals were independent."""
+    residuals: Tensor
+    """(B, M, C) at the minimum."""
+
+
+def noise_scale(residuals: Tensor, weights: Tensor, floor: float) -> Tensor:
+    """Standard deviation (B,) of residuals (B, M, C) with weight > 0, from the 30 % quantile of their size.
+
+    That quantile is 0.3853 sigma for one component and 0.8446 sigma for two (Rayleigh); unlike the median it is not
+    moved by a large mover, and it draws the minimisation to the motion most matches agree on exactly.
+    """
+    size = residuals.norm(dim=-1).masked_fill(weights <= 0, torch.inf).sort(dim=-1).values
+    rank = ((weights > 0).sum(-1, keepdim=True) * 0.3).long()
+    quantile = size.gather(1, rank)[:, 0].nan_to_num(floor, posinf=floor)
+    return (quantile / (0.3853 if residuals.shape[-1] == 1 else 0.8446)).clamp_min(floor)
+
+
+def geman_mcclure(residuals: Tensor, scale: Tensor) -> Tensor:
+    """Cost (B, M) of residuals (B, M, C): saturates at 1 for residuals beyond `scale` (B,)."""
+    r2 = residuals.square().sum(-1) / scale[:, None].square()
+    return r2 / (1 + r2)
+
+
+def minimise(
+    residual: Callable[[State], Tensor],
+    retract: Callable[[State, Tensor], State],
+    start: State,
+    unknowns: int,
+    weights: Tensor,
+    *,
+    iterations: int = 12,
+    floor: float = 0.02,
+    width: float = 3.0,
+) -> Fit:
+    """Minimise sum_m weights * GM(residual / (width * noise)) per problem.
+
+    `residual(state)` is (B, M, C) and `retract(state, delta (B, D))` moves the state; `weights` is (B, M). The noise
+    is estimated anew at each iteration, never below `floor`.
+    """
+    state = start
+    r = residual(state)
+    damping = torch.full_like(r[:, 0, 0], 1e-3)
+    basis = torch.eye(unknowns, dtype=r.dtype, device=r.device)
+    hessian = basis.expand(len(r), -1, -1)
+    for _ in range(iterations):
+        scale = width * noise_scale(r, weights, floor)
+        columns = [residual(retract(state, _STEP * b.expand(len(r), -1))) - r for b in basis]
+        J = torch.stack(columns, -1) / _STEP
+        r2 = r.square().sum(-1) / scale[:, None].square()
+        w = (weights / (1 + r2).square())[..., None, None]
+        hessian = (w * J).flatten(1, 2).mT @ J.flatten(1, 2)
+        gradient = ((w * J).flatten(1, 2).mT @ r.flatten(1)[..., None])[..., 0]
+        ridge = torch.diag_embed(hessian.diagonal(dim1=1, dim2=2).clamp_min(1e-12))
+        delta = -torch.linalg.solve(hessian + damping[:, None, None] * ridge, gradient)
+        trial = retract(state, delta)
+        r_trial = residual(trial)
+        gain = (weights * (geman_mcclure(r, scale) - geman_mcclure(r_trial, scale))).sum(-1) > 0
+        state = {k: _select(gain, trial[k], state[k]) for k in state}
+        r = _select(gain, r_trial, r)
+        damping = torch.where(gain, damping / 4, damping * 8).clamp(1e-9, 1e6)
+    noise = noise_scale(r, weights, floor)
+    ridge = torch.diag_embed(hessian.diagonal(dim1=1, dim2=2).clamp_min(1e-12))
+    covariance = torch.linalg.inv(hessian + 1e-9 * ridge) * noise[:, None, None].square()
+    return Fit(state, noise, covariance, r)
+
+
+def _select(mask: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    return torch.where(mask.view(-1, *[1] * (yes.ndim - 1)), yes, no)
