@@ -1,6 +1,13 @@
 """Decoded working images on disk: `open_clip` fills a store once, frames are then read at random in bounded memory."""
 
-from dpm_cli.clip_store.clip import ClipPlan, decode_clip, fingerprint, open_clip, plan_clip
+from dpm_cli.clip_store.clip import (
+    ClipPlan,
+    decode_clip,
+    decode_clip_frames,
+    fingerprint,
+    open_clip,
+    plan_clip,
+)
 from dpm_cli.clip_store.store import ClipStore, ClipStoreWriter
 
 __all__ = [
@@ -8,6 +15,7 @@ __all__ = [
     "ClipStore",
     "ClipStoreWriter",
     "decode_clip",
+    "decode_clip_frames",
     "fingerprint",
     "open_clip",
     "plan_clip",

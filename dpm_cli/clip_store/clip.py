@@ -207,7 +207,10 @@ def _fill_store(
     writer = ClipStoreWriter(store, plan.size)
     position = {int(index): t for t, index in enumerate(plan.frame_index)}
     kept = []
-    with reporter.task("decoding", len(plan)) as advance, _frames(plan) as frames:
+    with (
+        reporter.task("decoding", len(plan)) as advance,
+        decode_clip_frames(plan, plan.frame_index) as frames,
+    ):
         for index, frame in frames:
             writer.append(frame)
             kept.append(position[index])
@@ -218,12 +221,12 @@ def _fill_store(
 
 
 @contextmanager
-def _frames(plan: ClipPlan) -> Iterator[Iterator[tuple[int, np.ndarray]]]:
-    """Stream of (source index, working image)."""
+def decode_clip_frames(
+    plan: ClipPlan, frame_index: np.ndarray
+) -> Iterator[Iterator[tuple[int, np.ndarray]]]:
+    """Stream of (source index, image (H, W, 3) uint8 of `plan.size`) of the frames `frame_index` (N,), ascending."""
     if plan.video is not None:
-        with VideoDecoder(plan.video, plan.frame_index, plan.size) as decoder:
+        with VideoDecoder(plan.video, frame_index, plan.size) as decoder:
             yield iter(decoder)
     else:
-        yield (
-            (int(i), resize_image(read_image(plan.files[i]), plan.size)) for i in plan.frame_index
-        )
+        yield ((int(i), resize_image(read_image(plan.files[i]), plan.size)) for i in frame_index)

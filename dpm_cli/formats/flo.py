@@ -53,5 +53,5 @@ def read_flo(path: Path) -> FlowField:
     if width * height * 2 != len(values):
         raise InputError(f"{path} is truncated: {width}x{height} pixels are announced")
     flow = values.reshape(height, width, 2)
-    valid = (np.abs(flow) < 1e9).all(-1)
+    valid = np.abs(flow).max(-1, initial=0) < 1e9
     return FlowField(np.where(valid[..., None], flow, np.float32(0)), valid)

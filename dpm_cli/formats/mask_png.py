@@ -24,4 +24,4 @@ def read_mask(path: Path) -> np.ndarray:
     image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if Path(path).is_file() else None
     if image is None:
         raise InputError(f"{path} cannot be read as a mask image")
-    return image.any(-1) if image.ndim == 3 else image > 0
+    return np.asarray(image.any(-1) if image.ndim == 3 else image > 0)

@@ -1,0 +1,42 @@
+"""Depth as 16-bit PNG at the source size, with one declared factor for the whole clip."""
+
+from pathlib import Path
+
+from dpm_cli.export.options import ExportOptions
+from dpm_cli.export.source_size import nearest_to_source
+from dpm_cli.files import write_json
+from dpm_cli.formats.depth_png import LARGEST, DepthImage, write_depth_png
+from dpm_cli.sequence import Sequence4D
+
+MILLIMETRE = 1e-3
+
+
+def export_depth(sequence: Sequence4D, path: Path, options: ExportOptions) -> None:
+    """Write `path`/depth_000000.png ... and `path`/depth.json with factor, unit and file names.
+
+    Metric depth is in millimetres where it fits; otherwise the factor is the smallest that fits the farthest point.
+    Depth is taken from the nearest working pixel: interpolation would invent points between near and far.
+    """
+    factor = depth_factor(sequence)
+    unit = "metre" if sequence.scale == "metric" else "arbitrary"
+    names = [f"depth_{t:06d}.png" for t in range(len(sequence))]
+    with options.reporter.task("depth", len(sequence)) as advance:
+        for t, name in enumerate(names):
+            frame = sequence.frame(t)
+            depth, valid = (
+                nearest_to_source(a, sequence.source_from_working, sequence.source_size)
+                for a in (frame.depth, frame.valid)
+            )
+            write_depth_png(path / name, DepthImage(depth, valid, factor, unit))
+            advance()
+    write_json(path / "depth.json", {"depth_factor": factor, "depth_unit": unit, "files": names})
+
+
+def depth_factor(sequence: Sequence4D) -> float:
+    """Depth units of one step of the 16-bit files."""
+    farthest = 0.0
+    for t in range(len(sequence)):
+        frame = sequence.frame(t)
+        farthest = max(farthest, float(frame.depth[frame.valid].max(initial=0.0)))
+    smallest = max(farthest, 1e-12) / LARGEST
+    return MILLIMETRE if sequence.scale == "metric" and smallest <= MILLIMETRE else smallest

@@ -1,0 +1,27 @@
+"""The knobs of exports, once."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from dpm_cli.progress import Reporter, SilentReporter
+
+PlyProfile = Literal["plain", "3dgs", "4dgs"]
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What an exporter may be told; each takes what concerns it."""
+
+    profile: PlyProfile = "plain"
+    """plain; 3dgs adds the zero normals that its loaders insist on; 4dgs also `time` in [0, 1]."""
+    per_frame: bool | None = None
+    """One cloud a frame (True) or one of the whole clip (False); None = a frame for plain, the clip for the others."""
+    min_confidence: float = 0.0
+    """Points below this are left out of clouds."""
+    max_points: int | None = None
+    """At most this many points a file, drawn evenly; None = all of a frame, a million of a clip."""
+    voxel_size: float | None = None
+    """Edge in world units of the voxels in which a cloud of the clip is averaged (needs Open3D); None = off."""
+    motion_threshold: float = 0.5
+    """Motion score above which a pixel counts as moving by itself."""
+    reporter: Reporter = field(default_factory=SilentReporter)

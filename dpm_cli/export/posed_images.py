@@ -1,0 +1,89 @@
+"""Exports that other reconstruction tools start from: images at the source size, cameras, static points."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from dpm_cli.errors import InputError
+from dpm_cli.export.clouds import comments, relative_times, static_cloud, with_zero_normals
+from dpm_cli.export.options import ExportOptions
+from dpm_cli.export.source_images import source_images
+from dpm_cli.files import atomic_path
+from dpm_cli.formats.colmap import ColmapModel, write_colmap
+from dpm_cli.formats.ply import write_ply
+from dpm_cli.formats.transforms_json import TransformsFile, write_transforms
+from dpm_cli.sequence import Sequence4D
+
+SEED_POINTS = 100_000
+"""Points that such tools are given where the user names no number."""
+
+
+def export_colmap(sequence: Sequence4D, path: Path, options: ExportOptions) -> None:
+    """Write `path`/sparse/0 as text and `path`/images; static points and registered cameras only.
+
+    Raises:
+        InputError: no camera is registered.
+    """
+    used = _registered(sequence)
+    names = _write_images(sequence, path / "images", used, options)
+    model = ColmapModel(
+        names=names,
+        size=sequence.source_size,
+        intrinsics=sequence.intrinsics_source[used],
+        cam2world=sequence.cam2world[used],
+        cloud=static_cloud(sequence, _seeded(options)),
+    )
+    write_colmap(path / "sparse" / "0", model)
+    options.reporter.note("COLMAP models are static: points that move by themselves are left out")
+
+
+def export_nerfstudio(sequence: Sequence4D, path: Path, options: ExportOptions) -> None:
+    """Write `path`/transforms.json, images and points.ply (static points); registered cameras only.
+
+    Raises:
+        InputError: no camera is registered.
+    """
+    used = _registered(sequence)
+    names = _write_images(sequence, path / "images", used, options)
+    cloud = with_zero_normals(static_cloud(sequence, _seeded(options)))
+    write_ply(path / "points.ply", cloud, comments(sequence, "static points of all frames"))
+    transforms = TransformsFile(
+        names=[f"images/{name}" for name in names],
+        size=sequence.source_size,
+        intrinsics=sequence.intrinsics_source[used],
+        cam2world=sequence.cam2world[used],
+        time=relative_times(sequence)[used],
+        ply="points.ply",
+    )
+    write_transforms(path / "transforms.json", transforms)
+
+
+def _registered(sequence: Sequence4D) -> np.ndarray:
+    used = np.flatnonzero(sequence.camera_ok)
+    if not len(used):
+        raise InputError("no camera of this run was registered: there is nothing to export")
+    return used
+
+
+def _seeded(options: ExportOptions) -> ExportOptions:
+    return options if options.max_points else replace(options, max_points=SEED_POINTS)
+
+
+def _write_images(
+    sequence: Sequence4D, folder: Path, used: np.ndarray, options: ExportOptions
+) -> list[str]:
+    """Write the images of the frames `used` as PNG and return their names."""
+    names = []
+    with (
+        options.reporter.task("images", len(sequence)) as advance,
+        source_images(sequence, options) as images,
+    ):
+        for t, image in enumerate(images):
+            if t in used:
+                names.append(f"frame_{t:06d}.png")
+                with atomic_path(folder / names[-1]) as temporary:
+                    Image.fromarray(image).save(temporary, compress_level=1)
+            advance()
+    return names
