@@ -1,13 +1,15 @@
-"""A picture of a coloured point cloud from any camera, by a plain z-buffer; needs no graphics library."""
+"""A picture of a coloured point cloud from any camera, painted from far to near; needs no graphics library."""
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from dpm_cli.formats.ply import PointCloud
 
 _BACKGROUND = 24
+_FRAMING_POINTS = 20_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,27 +34,16 @@ def render_cloud(cloud: PointCloud, camera: ViewCamera, *, radius_px: int = 1) -
     pixels = points @ camera.intrinsics.T
     x = np.rint(pixels[:, 0] / pixels[:, 2])
     y = np.rint(pixels[:, 1] / pixels[:, 2])
-    near = (np.abs(x - width / 2) < width) & (np.abs(y - height / 2) < height)
-    order = np.flatnonzero(near)[np.argsort(-points[near, 2], kind="stable")]
-    x, y, colors, depth = (
-        x[order].astype(int),
-        y[order].astype(int),
-        colors[order],
-        points[order, 2],
-    )
-    picture = np.full((height * width, 3), _BACKGROUND, np.uint8)
-    nearest = np.full(height * width, np.inf)
-    for dy in range(-radius_px, radius_px + 1):
-        for dx in range(-radius_px, radius_px + 1):
-            px, py = x + dx, y + dy
-            inside = (px >= 0) & (px < width) & (py >= 0) & (py < height)
-            index = py[inside] * width + px[inside]
-            closest = np.full(height * width, np.inf)
-            np.minimum.at(closest, index, depth[inside])
-            wins = (depth[inside] <= closest[index]) & (depth[inside] < nearest[index])
-            picture[index[wins]] = colors[inside][wins]
-            nearest[index[wins]] = depth[inside][wins]
-    return picture.reshape(height, width, 3)
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    order = np.flatnonzero(inside)[np.argsort(-points[inside, 2], kind="stable")]
+    # Rank 1 is the farthest point. Where several fall on a pixel numpy keeps the last, which is the nearest, and a
+    # maximum over the neighbourhood draws every point as a square with the nearest on top.
+    rank = np.zeros((height, width), np.float64)
+    rank[y[order].astype(np.int64), x[order].astype(np.int64)] = np.arange(1, len(order) + 1)
+    side = 2 * radius_px + 1
+    rank = cv2.dilate(rank, np.ones((side, side), np.uint8)).astype(np.int64)
+    palette = np.concatenate((np.full((1, 3), _BACKGROUND, np.uint8), colors[order]))
+    return palette[rank]
 
 
 def side_camera(
@@ -67,7 +58,8 @@ def side_camera(
     The middle is the median point, and the new camera stands back until 90 % of the points are in its picture.
     """
     world2cam = np.linalg.inv(camera.cam2world)
-    local = cloud.points @ world2cam[:3, :3].T + world2cam[:3, 3]
+    sample = cloud.points[:: max(1, len(cloud) // _FRAMING_POINTS)]
+    local = sample @ world2cam[:3, :3].T + world2cam[:3, 3]
     pivot = np.median(local, axis=0)
     swing = Rotation.from_euler("YX", (-turn_deg, -tilt_deg), degrees=True).as_matrix()
     relative = (local - pivot) @ swing

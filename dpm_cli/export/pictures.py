@@ -35,24 +35,23 @@ def _wheel() -> np.ndarray:
         corners[i] + (corners[i + 1] - corners[i]) * np.arange(n)[:, None] / n
         for i, n in enumerate(steps)
     ]
-    return np.concatenate(arcs)
+    return np.concatenate(arcs).astype(np.float32)
 
 
 def flow_picture(flow: np.ndarray, known: np.ndarray, longest_px: float) -> np.ndarray:
     """Picture (H, W, 3) uint8 of flow (H, W, 2): direction as hue, length as saturation up to `longest_px`.
 
-    No motion is white; longer vectors than `longest_px` are darkened; dark grey where not `known`.
+    No motion is white; vectors longer than `longest_px` have the full colour; dark grey where not `known`.
     """
     wheel = _wheel()
-    u, v = flow[..., 0] / max(longest_px, 1e-9), flow[..., 1] / max(longest_px, 1e-9)
-    radius = np.hypot(u, v)
+    u, v = flow[..., 0], flow[..., 1]
+    radius = np.minimum(np.hypot(u, v) / longest_px, 1)[..., None]
     position = (np.arctan2(-v, -u) / np.pi + 1) / 2 * (len(wheel) - 1)
     low = np.floor(position).astype(np.int64)
-    share = (position - low)[..., None]
+    share = (position - low).astype(np.float32)[..., None]
     colour = (1 - share) * wheel[low] + share * wheel[(low + 1) % len(wheel)]
-    inside = 1 - np.minimum(radius, 1)[..., None] * (1 - colour)
-    colour = np.where(radius[..., None] <= 1, inside, inside * 0.75)
-    return np.where(known[..., None], (colour * 255).astype(np.uint8), _UNKNOWN)
+    saturated = 1 - radius * (1 - colour)
+    return np.where(known[..., None], (saturated * 255).astype(np.uint8), _UNKNOWN)
 
 
 def wheel_picture(side: int) -> np.ndarray:

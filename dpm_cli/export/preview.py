@@ -60,7 +60,7 @@ def write_previews(
         for name, picture in pictures.items():
             if name != "image":
                 save_picture(folder / f"{name}_{t:06d}.png", picture)
-        rows.append(_row(f"frame {t}  {sequence.timestamps[t]:.2f} s", list(pictures.values())))
+        rows.append(_row(f"frame {t}  {sequence.timestamps[t]:.2f} s", pictures))
     save_picture(folder / "flow_wheel.png", wheel_picture(201))
     save_picture(folder / "contact_sheet.png", np.concatenate(rows))
     used = spread(len(sequence), _MOVIE_FRAMES)
@@ -147,15 +147,17 @@ def _movie_fps(sequence: Sequence4D, count: int) -> float:
     return float(np.clip((count - 1) / duration if duration > 0 else 0, *_MOVIE_FPS))
 
 
-def _row(label: str, pictures: list[np.ndarray]) -> np.ndarray:
-    """One line of the contact sheet: a label above equally wide tiles."""
-    height, width = pictures[0].shape[:2]
+def _row(label: str, pictures: dict[str, np.ndarray]) -> np.ndarray:
+    """One line of the contact sheet: names above equally wide tiles."""
+    height, width = pictures["image"].shape[:2]
     size = (_TILE_WIDTH, max(1, round(height * _TILE_WIDTH / width)))
-    tiles = [cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in pictures]
-    row = np.concatenate(tiles, 1)
-    head = np.full((22, row.shape[1], 3), 255, np.uint8)
-    cv2.putText(head, label, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
-    return np.concatenate((head, row))
+    tiles = [cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in pictures.values()]
+    head = np.full((22, _TILE_WIDTH * len(tiles), 3), 255, np.uint8)
+    for column, name in enumerate(pictures):
+        text = label if name == "image" else name
+        at = (column * _TILE_WIDTH + 6, 16)
+        cv2.putText(head, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+    return np.concatenate((head, np.concatenate(tiles, 1)))
 
 
 def save_picture(path: Path, picture: np.ndarray) -> None:
