@@ -1,1 +1,52 @@
-"""datasets."""
+"""Readers of public data sets: those for evaluation give `SequenceTruth`, those for training are `training_*`."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from dpm_cli.datasets.davis import read_davis
+from dpm_cli.datasets.flow_pairs import read_flyingchairs, read_middlebury
+from dpm_cli.datasets.kitti import read_kitti_depth, read_kitti_flow, read_kitti_sceneflow
+from dpm_cli.datasets.movi import read_movi
+from dpm_cli.datasets.pointodyssey import read_pointodyssey
+from dpm_cli.datasets.rgbd import read_7scenes, read_redwood, read_slambook
+from dpm_cli.datasets.sintel import read_sintel
+from dpm_cli.datasets.spring import read_spring
+from dpm_cli.datasets.tapvid3d import read_tapvid3d
+from dpm_cli.datasets.truth import SequenceTruth
+from dpm_cli.datasets.tum_rgbd import read_bonn, read_tum
+from dpm_cli.datasets.waymo import read_waymo
+from dpm_cli.errors import UsageError
+
+READERS: dict[str, Callable[[Path], list[SequenceTruth]]] = {
+    "sintel": read_sintel,
+    "sintel-clean": partial(read_sintel, render_pass="clean"),
+    "bonn": read_bonn,
+    "kitti-depth": read_kitti_depth,
+    "kitti-flow": read_kitti_flow,
+    "kitti-sceneflow": read_kitti_sceneflow,
+    "tum": read_tum,
+    "7scenes": read_7scenes,
+    "movi": read_movi,
+    "pointodyssey": read_pointodyssey,
+    "spring": read_spring,
+    "waymo": read_waymo,
+    "tapvid3d": read_tapvid3d,
+    "davis": read_davis,
+    "middlebury": read_middlebury,
+    "flyingchairs": read_flyingchairs,
+    "redwood": read_redwood,
+    "slambook": read_slambook,
+}
+
+
+def read_dataset(name: str, path: Path) -> list[SequenceTruth]:
+    """All sequences of the data set in the folder `path`, read by the reader called `name`.
+
+    Raises:
+        UsageError: no reader of that name.
+        InputError: the folder does not hold what was expected.
+    """
+    if name not in READERS:
+        raise UsageError(f"unknown data set '{name}': choose one of {', '.join(READERS)}")
+    return READERS[name](Path(path))

@@ -88,9 +88,9 @@ def lad_scale_shift(depth: np.ndarray, truth: np.ndarray, valid: np.ndarray) -> 
     if spread <= _SMALLEST * max(float(np.median(d)), _SMALLEST):
         return DepthFit(0.0, float(np.median(g)))
     start = float((np.percentile(g, 75) - np.percentile(g, 25)) / spread)
-    scale = float(
-        minimize_scalar(cost, bracket=(0.5 * start, max(start, _SMALLEST) * 1.1), tol=1e-9).x
-    )
+    bracket = (0.5 * start, max(start, _SMALLEST) * 1.1)
+    found = minimize_scalar(cost, bracket=bracket, tol=1e-9)
+    scale = float(found["x"])  # pyright: ignore[reportIndexIssue]
     return DepthFit(scale, float(np.median(g - scale * d)))
 
 

@@ -21,8 +21,8 @@ def boundary_f(mask: np.ndarray, truth: np.ndarray, tolerance: float = BOUNDARY_
     if not found.any() or not wanted.any():
         return float(not found.any() and not wanted.any())
     radius = np.ceil(tolerance * np.hypot(*truth.shape))
-    precision = float((distance_transform_edt(~wanted)[found] <= radius).mean())
-    recall = float((distance_transform_edt(~found)[wanted] <= radius).mean())
+    precision = float((np.asarray(distance_transform_edt(~wanted))[found] <= radius).mean())
+    recall = float((np.asarray(distance_transform_edt(~found))[wanted] <= radius).mean())
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 

@@ -1,0 +1,190 @@
+"""Kubric: MOVi as TensorFlow Datasets publishes it (*.tfrecord-*), and the renderer's own scene folders.
+
+A TFDS record holds video, depth and segmentations as lists of PNG files, the camera and each object's pose per frame.
+A scene folder holds rgba_00000.png, depth_00000.tiff, segmentation_00000.png and metadata.json with the same.
+Depth is the distance to the camera's centre and becomes z here. Cameras look down -z (Blender); quaternions are
+w x y z. Objects are rigid, so their poses give the four maps of every pair.
+"""
+
+import json
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from dpm_cli.datasets.layout import files, folders, wrong_layout
+from dpm_cli.datasets.rasters import read_label, read_raw
+from dpm_cli.datasets.tfrecord import read_example, read_records
+from dpm_cli.datasets.truth import Lazy, SequenceTruth
+from dpm_cli.errors import InputError
+
+_CV_FROM_BLENDER = np.diag((1.0, -1.0, -1.0, 1.0))
+
+
+def read_movi(root: Path) -> list[SequenceTruth]:
+    """Every scene of the TFRecord files in `root` (one file at least), or every scene folder.
+
+    Raises:
+        InputError: neither is there, or a record is of another data set.
+    """
+    records = files(root, "*.tfrecord*") + files(root, "**/*.tfrecord*")
+    if records:
+        return [
+            _scene(data, path) for path in dict.fromkeys(records) for data in read_records(path)
+        ]
+    scenes = [p for p in (root, *folders(root)) if (p / "metadata.json").is_file()]
+    if not scenes:
+        raise wrong_layout(
+            "movi",
+            root,
+            "*.tfrecord-* (TFDS) or <scene>/{metadata.json,rgba_00000.png,depth_00000.tiff}",
+        )
+    return [_folder(p) for p in scenes]
+
+
+def _scene(data: bytes, path: Path) -> SequenceTruth:
+    record: dict[str, Any] = read_example(data)
+    wanted = (
+        "video",
+        "depth",
+        "segmentations",
+        "metadata/depth_range",
+        "camera/positions",
+        "instances/positions",
+    )
+    missing = [key for key in wanted if key not in record]
+    if missing:
+        raise InputError(f"{path}: a record has no {', '.join(missing)}, so it is not of MOVi")
+    frames = len(record["video"])
+    camera = _cameras(
+        record["camera/positions"].reshape(frames, 3),
+        record["camera/quaternions"].reshape(frames, 4),
+        float(record["camera/focal_length"][0]),
+        float(record["camera/sensor_width"][0]),
+        _png(record["video"][0]).shape[:2],
+    )
+    poses = _poses(
+        record["instances/positions"].reshape(-1, frames, 3).swapaxes(0, 1),
+        record["instances/quaternions"].reshape(-1, frames, 4).swapaxes(0, 1),
+    )
+    low, high = record["metadata/depth_range"]
+    distance = partial(_range_depth, low=float(low), high=float(high), K=camera[0][0])
+    name = record.get("metadata/video_name", [path.name.encode()])[0].decode()
+    return _sequence(
+        name,
+        Lazy(tuple(record["video"]), _colour),
+        Lazy(tuple(record["depth"]), distance),
+        Lazy(tuple(record["segmentations"]), _ids),
+        camera,
+        poses,
+    )
+
+
+def _folder(root: Path) -> SequenceTruth:
+    metadata = json.loads((root / "metadata.json").read_text())
+    camera_data, objects = metadata["camera"], metadata["instances"]
+    images = files(root, "rgba_*.png")
+    if not images:
+        raise wrong_layout("movi", root, "rgba_00000.png beside metadata.json")
+    camera = _cameras(
+        np.array(camera_data["positions"]),
+        np.array(camera_data["quaternions"]),
+        camera_data["focal_length"],
+        camera_data["sensor_width"],
+        read_raw(images[0]).shape[:2],
+    )
+    poses = _poses(
+        np.array([o["positions"] for o in objects], np.float64)
+        .reshape(-1, len(images), 3)
+        .swapaxes(0, 1),
+        np.array([o["quaternions"] for o in objects], np.float64)
+        .reshape(-1, len(images), 4)
+        .swapaxes(0, 1),
+    )
+    return _sequence(
+        root.name,
+        Lazy(tuple(images), lambda path: read_raw(path)[..., 2::-1].copy()),
+        Lazy(tuple(files(root, "depth_*.tiff")), lambda path: _z(read_raw(path), camera[0][0])),
+        Lazy(
+            tuple(files(root, "segmentation_*.png")),
+            lambda path: read_label(path).astype(np.int64) - 1,
+        ),
+        camera,
+        poses,
+    )
+
+
+def _sequence(
+    name: str,
+    images: Lazy[np.ndarray],
+    depth: Lazy[np.ndarray],
+    ids: Lazy[np.ndarray],
+    camera: tuple[np.ndarray, np.ndarray],
+    poses: np.ndarray,
+) -> SequenceTruth:
+    return SequenceTruth(
+        dataset="movi",
+        name=name,
+        images=images,
+        depth=depth,
+        intrinsics=camera[0],
+        cam2world=camera[1],
+        object_ids=ids,
+        object_poses=poses,
+        metric=True,
+    )
+
+
+def _cameras(
+    positions: np.ndarray,
+    quaternions: np.ndarray,
+    focal_mm: float,
+    sensor_mm: float,
+    size: Iterable[int],
+) -> tuple[np.ndarray, np.ndarray]:
+    """K (T, 3, 3) with pixel centres at integers, and cam2world (T, 4, 4) with OpenCV axes."""
+    height, width = size
+    focal_px = focal_mm / sensor_mm * width
+    K = np.array([[focal_px, 0, (width - 1) / 2], [0, focal_px, (height - 1) / 2], [0, 0, 1]])
+    return np.tile(K, (len(positions), 1, 1)), _poses(positions, quaternions) @ _CV_FROM_BLENDER
+
+
+def _poses(positions: np.ndarray, quaternions: np.ndarray) -> np.ndarray:
+    """(..., 4, 4) from positions (..., 3) and quaternions (..., 4) as w x y z."""
+    out = np.zeros((*positions.shape[:-1], 4, 4))
+    flat = Rotation.from_quat(quaternions.reshape(-1, 4)[:, [1, 2, 3, 0]]).as_matrix()
+    out[..., :3, :3] = flat.reshape(*positions.shape[:-1], 3, 3)
+    out[..., :3, 3] = positions
+    out[..., 3, 3] = 1
+    return out
+
+
+def _png(data: bytes) -> np.ndarray:
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise InputError("a frame of a MOVi record is no PNG image")
+    return image
+
+
+def _colour(data: bytes) -> np.ndarray:
+    return _png(data)[..., 2::-1].copy()
+
+
+def _ids(data: bytes) -> np.ndarray:
+    return _png(data).astype(np.int64) - 1
+
+
+def _range_depth(data: bytes, low: float, high: float, K: np.ndarray) -> np.ndarray:
+    return _z(_png(data).astype(np.float32) / 65535 * (high - low) + low, K)
+
+
+def _z(distance: np.ndarray, K: np.ndarray) -> np.ndarray:
+    """z-depth (H, W) float32 from the distance to the camera's centre."""
+    height, width = distance.shape[:2]
+    x, y = np.meshgrid(np.arange(width) - K[0, 2], np.arange(height) - K[1, 2])
+    length = np.sqrt((x / K[0, 0]) ** 2 + (y / K[1, 1]) ** 2 + 1)
+    return (distance.reshape(height, width) / length).astype(np.float32)
