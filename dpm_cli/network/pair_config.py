@@ -56,4 +56,4 @@ PAIR_SIZES: dict[str, PairConfig] = {
     ),
     "large": PairConfig(),
 }
-"""`tiny` is for tests; `large` is the paper's: ViT-L/16 encoder, two ViT-B decoders, 618 M parameters."""
+"""`tiny` is for tests; `large` is the paper's: ViT-L/16 encoder, two ViT-B decoders, 607 M parameters in use."""

@@ -28,7 +28,7 @@ class Kind(Enum):
     VGGT = "VGGT"
 
 
-OWN_KINDS = {"pair": Kind.PAIR, "multi_view": Kind.MULTI_VIEW, "mini": Kind.MINI}
+OWN_KINDS = {"pair": Kind.PAIR, "multi_view": Kind.MULTI_VIEW}
 
 USED_BY = {
     Kind.PAIR: "dpm-large",
@@ -61,6 +61,8 @@ def shapes_of(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 
 def recognise(checkpoint: Checkpoint) -> Kind:
     """Kind of network; raises WeightsError for one that is not known."""
+    if checkpoint.metadata.get("format", "").startswith("dpm-mini"):
+        return Kind.MINI
     own = checkpoint.metadata.get("dpm_network")
     if own is not None:
         if own not in OWN_KINDS:

@@ -1,0 +1,83 @@
+"""`dpm-large`: the paper's pairwise network, from our own files or from DUSt3R's and MonST3R's."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dpm_cli.network.large import PairNetwork
+from dpm_cli.network.pair_config import ALL_MAPS
+from dpm_cli.predictors.certainty import relative_confidence
+from dpm_cli.predictors.precision import halve_linears, precision
+from dpm_cli.predictors.protocol import Features, PredictorInfo
+from dpm_cli.structures import Clip, PairPrediction
+from dpm_cli.weights.checkpoint import read_checkpoint
+from dpm_cli.weights.inspect import licence_of, recognise
+from dpm_cli.weights.load import load_pair_network
+from dpm_cli.weights.store import find_weights, known_sha256, sha256_of
+
+LONG_SIDE = 512
+"""Of the images the public networks were trained on."""
+STATIC_NOTE = (
+    "these weights know no time: both maps of an image are the same, so scene flow is zero and nothing moves; "
+    "train with `dpm train --init` to get the dynamic answer"
+)
+PAIR_BYTES_PER_PIXEL = 6500
+"""Measured at 512x288, float32: four DPT heads one after another, their largest maps 128 channels."""
+
+
+class LargePredictor:
+    """Encodes a frame once, answers directed pairs with four maps in the first camera's frame."""
+
+    def __init__(
+        self, network: PairNetwork, info: PredictorInfo, device: torch.device, dtype: torch.dtype
+    ):
+        self._info = info
+        self.device, self.dtype = device, dtype
+        halve_linears((network.enc_blocks, network.dec_blocks, network.dec_blocks2), dtype)
+        self.network = network.to(device).eval()
+
+    @property
+    def info(self) -> PredictorInfo:
+        """Name, licence, sizes."""
+        return self._info
+
+    def prepare(self, clip: Clip, intrinsics: np.ndarray | None) -> None:
+        """Nothing: every pair stands for itself."""
+
+    @torch.inference_mode()
+    def encode(self, images: Tensor) -> Features:
+        """Tokens (B, rows, columns, C) of images (B, 3, H, W) in [0, 1]."""
+        with precision(self.device, self.dtype):
+            return {"tokens": self.network.encode(images)}
+
+    @torch.inference_mode()
+    def predict(self, features_1: Features, features_2: Features) -> PairPrediction:
+        """Four maps a pair, confidence as 1 / expected relative error."""
+        with precision(self.device, self.dtype):
+            maps = self.network.decode(features_1["tokens"], features_2["tokens"])
+        return PairPrediction(maps.points, relative_confidence(maps.points, maps.certainty, 1))
+
+
+def load(weights: Path | None, device: torch.device, dtype: torch.dtype) -> LargePredictor:
+    """Predictor from a file, or from what `dpm models` has on this machine.
+
+    Raises:
+        WeightsError: no weights, or not those of a pair network.
+    """
+    path = Path(weights) if weights else find_weights("dpm-large")
+    checkpoint = read_checkpoint(path)
+    network = load_pair_network(checkpoint)
+    static = set(network.config.maps) != set(ALL_MAPS)
+    info = PredictorInfo(
+        name="dpm-large",
+        weights_sha256=known_sha256(path) or sha256_of(path),
+        weights_licence=licence_of(checkpoint, recognise(checkpoint)),
+        multiple=network.config.patch_size,
+        default_long_side=LONG_SIDE,
+        bidirectional=True,
+        pair_bytes_per_pixel=PAIR_BYTES_PER_PIXEL,
+        notes=(STATIC_NOTE,) if static else (),
+    )
+    return LargePredictor(network, info, device, dtype)
