@@ -23,12 +23,14 @@ def _materials(draw: Draw, n: int, distance: Tensor, focal: Tensor) -> Tensor:
         device=permutation.device,
     )
     mixing = torch.nn.functional.one_hot(table[permutation], 3).float()
-    grey = draw.uniform("look/grey", n, 1, 1, low=0, high=0.7)
+    grey = draw.uniform("look/grey", n, 1, 1, low=0.2, high=0.95)
     mixing = mixing * (1 - grey) + grey / 3
     contrast = draw.uniform("look/contrast", n, low=0.5, high=1.5)
     contrast = torch.where(draw.chance("look/plain", n, p=0.1), 0.08 * contrast, contrast)
     contrast = contrast * torch.where(draw.chance("look/inverse", n, p=0.3), -1.0, 1.0)
-    tint = draw.uniform("look/tone", n, 1, low=0.2, high=0.8) + 0.1 * draw.normal("look/tint", n, 3)
+    tint = draw.uniform("look/tone", n, 1, low=0.2, high=0.8) + 0.05 * draw.normal(
+        "look/tint", n, 3
+    )
     bias = tint - 0.5 * contrast[..., None]
     density = _TEXELS_ACROSS * focal[:, None] / distance[:, None]
     coarse = density * draw.log_uniform("look/density", n, low=0.12, high=1.2)
@@ -83,9 +85,9 @@ def draw_film(draw: Draw) -> Film:
         -1,
     )
     return Film(
-        gain=draw.log_uniform("film/gain", low=0.18, high=0.5),
+        gain=draw.log_uniform("film/gain", low=0.25, high=0.5),
         flicker=flicker,
-        gamma=draw.uniform("film/gamma", low=0.75, high=1.05),
+        gamma=draw.uniform("film/gamma", low=0.6, high=0.95),
         noise=draw.uniform("film/noise", low=-0.008, high=0.03).clamp_min(0),
         blur=draw.uniform("film/blur", low=0.35, high=0.75),
         shutter=draw.uniform("film/shutter", low=-0.6, high=0.7).clamp_min(0),

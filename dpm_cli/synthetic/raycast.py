@@ -156,9 +156,10 @@ def background_depth(room: Room, tables: Tables, cam2world: Tensor, rays: Tensor
     obj_from_cam = compose(tables.from_world[:, 0], cam2world[:, :3])
     o = obj_from_cam[..., 3]
     d = rays @ obj_from_cam[..., :3].transpose(-1, -2)
-    inv = 1 / torch.where(d.abs() < 1e-7, torch.full_like(d, 1e-7), d)
-    corner = torch.where(d > 0, room.high[rows, None], room.low[rows, None])
-    depth = ((corner - o[:, None]) * inv).amin(-1)
+    # A ray along a wall: its reciprocal must be finite and go with the corner it is sent to.
+    safe = torch.where(d.abs() < 1e-7, torch.full_like(d, 1e-7), d)
+    corner = torch.where(safe > 0, room.high[rows, None], room.low[rows, None])
+    depth = ((corner - o[:, None]) / safe).amin(-1)
     y = o[:, None, 1] + depth * d[..., 1]
     return depth.masked_fill(
         room.open[rows, None] & (y < room.wall_top[rows, None] - 1e-4), shapes.INF

@@ -138,7 +138,7 @@ def _radiance(room, looks, tables, scale, cam2world, K, direction, depth, slot) 
     entry = frame * slots + flat_slot.clamp_min(0)
     z = depth.flatten().masked_fill(is_sky, 1)
     toward = (direction @ cam2world[:, :3, :3].transpose(1, 2)).reshape(-1, 3).T
-    length = toward.norm(dim=0)
+    length = (toward * toward).sum(0).sqrt()
     eye = cam2world[:, :3, 3].T.index_select(1, frame)
     point = eye + toward * z
     bent, unit = shading.material_points(point, entry, tables)
@@ -151,7 +151,9 @@ def _radiance(room, looks, tables, scale, cam2world, K, direction, depth, slot) 
     kind = tables.kind.flatten()[entry]
     uv = shading.surface_uv(unit, gradient, kind, scale.flatten(0, 1).T.index_select(1, entry))
     footprint = z * length / K[:, 0, 0][frame] / facing.abs().clamp_min(0.1).sqrt()
-    rgb, material = shading.albedo(looks, clip * slots + flat_slot.clamp_min(0), uv, footprint)
+    is_wall = (flat_slot == 0) & (gradient[1] == 0)
+    finish = flat_slot.clamp_min(0).masked_fill(is_wall, slots)
+    rgb, material = shading.albedo(looks, clip * (slots + 1) + finish, uv, footprint)
     lifted = point + 1e-3 * z * normal
     shadow = shading.in_shadow(
         lifted.T.reshape(frames, points, 3), looks.light[tables.frame_clip], tables, scale

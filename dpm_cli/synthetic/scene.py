@@ -71,9 +71,9 @@ class Looks:
     """Materials and light of B scenes."""
 
     material: Tensor
-    """(B, N, MATERIAL) see `appearance.py`."""
+    """(B, N + 1, MATERIAL) see `appearance.py`; the last row is the walls', row 0 the floor's."""
     texture_start: Tensor
-    """(B, N, 2) int64 offset of the two layers in `texels`."""
+    """(B, N + 1, 2) int64 offset of the two layers in `texels`."""
     sky_start: Tensor
     """(B,) int64 offset of the clouds' texture."""
     texels: Tensor

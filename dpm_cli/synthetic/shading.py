@@ -33,9 +33,8 @@ def unit_gradients(
     """Surface gradients (3, P) in unit coordinates; the room's point inward. Room corners are (3, P)."""
     kind = tables.kind.flatten()[entry]
     gap = torch.minimum((bent - room_low).abs(), (bent - room_high).abs())
-    axis = gap.argmin(0, keepdim=True)
     middle = (room_low + room_high) / 2
-    out = torch.zeros_like(bent).scatter_(0, axis, (middle - bent).sign().gather(0, axis))
+    out = shapes.main_axis(1 / gap.clamp_min(1e-12)) * (middle - bent).sign()
     for k in list(Kind)[1:]:
         chosen = (kind == k).nonzero()[:, 0]
         if len(chosen):
@@ -53,7 +52,7 @@ def world_normals(gradient: Tensor, entry: Tensor, tables: Tables) -> Tensor:
     n = torch.stack(
         [m[k] * gradient[0] + m[4 + k] * gradient[1] + m[8 + k] * gradient[2] for k in range(3)]
     )
-    return torch.nn.functional.normalize(n, dim=0, eps=1e-20)
+    return shapes.normalised(n)
 
 
 def in_shadow(world: Tensor, light: Tensor, tables: Tables, scale: Tensor) -> Tensor:
@@ -139,10 +138,11 @@ def surface_uv(unit: Tensor, gradient: Tensor, kind: Tensor, size: Tensor) -> tu
     """Texture plane coordinates (P,), scene units: the two axes across the main direction of the gradient."""
     metric = unit * size
     guide = torch.where(kind == Kind.SUPERQUADRIC, unit, gradient / size)
-    axis = guide.abs().argmax(0)
-    axis = axis.masked_fill(kind == Kind.SHEET, 2)
-    u = torch.where(axis == 0, metric[2], metric[0])
-    v = torch.where(axis == 1, metric[2], metric[1])
+    across_x, across_y, _ = shapes.main_axis(guide)
+    flat = kind == Kind.SHEET
+    across_x, across_y = across_x.masked_fill(flat, 0), across_y.masked_fill(flat, 0)
+    u = metric[0] + across_x * (metric[2] - metric[0])
+    v = metric[1] + across_y * (metric[2] - metric[1])
     return u, v
 
 
@@ -188,6 +188,6 @@ def shade(
     )
     lit = (normal * light).sum(0).clamp_min(0) * (~shadow)
     fill = 0.75 - 0.25 * normal[1]
-    middle = torch.nn.functional.normalize(light + view, dim=0, eps=1e-9)
+    middle = shapes.normalised(light + view)
     gloss = (normal * middle).sum(0).clamp_min(1e-6) ** m[20] * m[19] * (lit > 0)
     return rgb * (ambient * fill + colour * lit) + colour * gloss
