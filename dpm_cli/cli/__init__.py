@@ -5,9 +5,13 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from dpm_cli.cli.benchmark import benchmark
 from dpm_cli.cli.console import emit, stderr_console
 from dpm_cli.cli.doctor import doctor
+from dpm_cli.cli.export import export
 from dpm_cli.cli.flow import flow
+from dpm_cli.cli.info import info
+from dpm_cli.cli.models import models_app
 from dpm_cli.cli.reconstruct import reconstruct
 from dpm_cli.errors import DpmError
 
@@ -40,6 +44,10 @@ def _root(
 
 app.command()(reconstruct)
 app.command()(flow)
+app.command()(export)
+app.command()(info)
+app.add_typer(models_app, name="models")
+app.command()(benchmark)
 app.command()(doctor)
 
 

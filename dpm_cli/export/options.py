@@ -1,8 +1,9 @@
 """The knobs of exports, once."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
+from dpm_cli.errors import UsageError
 from dpm_cli.progress import Reporter, SilentReporter
 
 PlyProfile = Literal["plain", "3dgs", "4dgs"]
@@ -21,7 +22,19 @@ class ExportOptions:
     max_points: int | None = None
     """At most this many points a file, drawn evenly; None = all of a frame, a million of a clip."""
     voxel_size: float | None = None
-    """Edge in world units of the voxels in which a cloud of the clip is averaged (needs Open3D); None = off."""
+    """Edge in world units of the voxels in which a static cloud is averaged (needs Open3D); None = off."""
     motion_threshold: float = 0.5
     """Motion score above which a pixel counts as moving by itself."""
     reporter: Reporter = field(default_factory=SilentReporter)
+
+
+def parse_profile(text: str) -> PlyProfile:
+    """One of the profiles of point clouds.
+
+    Raises:
+        UsageError: another word.
+    """
+    for profile in get_args(PlyProfile):
+        if profile == text:
+            return profile
+    raise UsageError(f"--profile {text}: choose from {', '.join(get_args(PlyProfile))}")
