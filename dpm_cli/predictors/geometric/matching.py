@@ -53,7 +53,7 @@ def box(maps: Tensor, size: int) -> Tensor:
 def dense_match(grey: Tensor, tensors: Tensor) -> DenseMatch:
     """Match images grey (B, 2, H, W) uint8, with their structure tensors (B, 2, 3, H, W)."""
     arrays = grey.cpu().numpy()
-    flows = [dis_flow(a[v], a[1 - v]) for a in arrays for v in (0, 1)]
+    flows = [dis_flow(a[v], a[1 - v], "fine") for a in arrays for v in (0, 1)]
     flow = torch.stack([torch.from_numpy(f) for f in flows]).unflatten(0, (-1, 2)).to(grey.device)
     error = consistency_error(flow)
     smooth = box(error.flatten(0, 1)[:, None].clamp_max(8).square(), 5)[:, 0].view_as(error)
