@@ -89,9 +89,12 @@ def toy_arrays(header: SequenceHeader, frames: list[FrameResult]) -> dict[str, n
     )
     for key in ("depth", "confidence", "valid", "dynamic"):
         arrays[key] = np.stack([getattr(frame, key) for frame in frames])
-    for key in ("scene_flow", "flow"):
-        arrays[f"{key}_fwd"] = np.stack([getattr(f, f"{key}_fwd") for f in frames[:-1]])
-        arrays[f"{key}_bwd"] = np.stack([getattr(f, f"{key}_bwd") for f in frames[1:]])
-    arrays["flow_fwd_valid"] = np.stack([f.flow_fwd_valid for f in frames[:-1]])
-    arrays["flow_bwd_valid"] = np.stack([f.flow_bwd_valid for f in frames[1:]])
+    for key in ("scene_flow", "flow", "flow_valid"):
+        stem, tail = key.removesuffix("_valid"), "_valid" if key.endswith("_valid") else ""
+        arrays[f"{stem}_fwd{tail}"] = np.array(
+            [getattr(f, f"{stem}_fwd{tail}") for f in frames[:-1]]
+        )
+        arrays[f"{stem}_bwd{tail}"] = np.array(
+            [getattr(f, f"{stem}_bwd{tail}") for f in frames[1:]]
+        )
     return arrays
