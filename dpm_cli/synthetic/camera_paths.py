@@ -86,11 +86,11 @@ def camera_path(
     kind = kind_index(draw, camera)
     still, pan, dolly, orbit, hand = (kind == k for k in range(5))
     pace = draw.log_uniform("camera/pace", 6, low=0.03, high=0.12)
-    speed = draw.log_uniform("camera/speed", 1, low=0.003, high=0.018) * distance[:, None]
+    speed = draw.log_uniform("camera/speed", 1, low=0.01, high=0.07) * distance[:, None]
     heading = draw.direction("camera/heading") * torch.tensor((1.0, 0.4, 0.8)).to(speed)
     carried = (dolly | hand)[:, None].float() * (0.3 + 0.7 * dolly[:, None].float())
     place = speed * heading * carried
-    turn_speed = draw.log_uniform("camera/turn", 1, low=0.001, high=0.010)
+    turn_speed = draw.log_uniform("camera/turn", 1, low=0.003, high=0.035)
     axis = draw.normal("camera/turn_axis", 3) * torch.tensor((0.35, 1.0, 0.1)).to(speed)
     turning = pan.float() + 0.5 * hand.float() + 0.35 * (dolly | orbit).float()
     turn = turn_speed * axis * turning[:, None]
@@ -103,7 +103,7 @@ def camera_path(
     # A pan is a pure rotation: a tripod has no tremble of position.
     unit = unit * torch.cat(((~pan).float()[:, None].expand(-1, 3), torch.ones_like(turn)), -1)
     orbit_pace = draw.log_uniform("camera/orbit_pace", low=0.03, high=0.1)
-    orbit_speed = draw.log_uniform("camera/orbit_speed", low=0.004, high=0.02)
+    orbit_speed = draw.log_uniform("camera/orbit_speed", low=0.012, high=0.07)
     swing = (orbit_speed / orbit_pace).clamp_max(0.6) * orbit.float()
     pitch = draw.uniform("camera/pitch", low=-0.05, high=0.42)
     roll = 0.03 * draw.normal("camera/roll")
