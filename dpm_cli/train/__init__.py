@@ -1,1 +1,1 @@
-"""train."""
+"""Training of the mini network: settings, batches, loop, checkpoints, validation, curves."""

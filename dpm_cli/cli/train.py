@@ -1,0 +1,119 @@
+"""`dpm train`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="Run folder; a run in it goes on.")
+    ] = Path("dpm_train"),
+    minutes: Annotated[
+        float | None,
+        typer.Option(help="Wall clock to spend; the schedule ends with it whatever the speed."),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Steps instead of minutes: exactly reproducible.")
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="Size of the network: tiny, mini or mini-gpu. Default: that of --init, or mini."
+        ),
+    ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            help="Start from these weights (safetensors of an earlier run, or 'shipped')."
+        ),
+    ] = None,
+    cache: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of clips rendered before (repeatable); default: new scenes."),
+    ] = None,
+    val_cache: Annotated[
+        Path | None, typer.Option(help="Folder of clips of the validation split.")
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak rate of AdamW.")] = None,
+    batch_scale: Annotated[float, typer.Option(help="Multiplies the batch of every stage.")] = 1.0,
+    max_stride: Annotated[
+        int, typer.Option(help="Frames between the images of a pair, at most.")
+    ] = 8,
+    still: Annotated[
+        float, typer.Option(help="Share of pairs with a still camera (new scenes only).")
+    ] = 0.25,
+    seed: Annotated[int, typer.Option(help="Of weights and batches.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    workers: Annotated[int | None, typer.Option(help="Threads that make batches ahead.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option(help="Start anew where a run with other settings lies.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
+) -> None:
+    """Train the mini network on synthetic scenes; the result is OUT/weights.safetensors.
+
+    Killed runs go on when the same command is given again. Several GPUs: start it with torchrun.
+
+    [bold]Examples[/bold]
+
+      dpm train --minutes 30 -o my_run
+
+      dpm train --init shipped --minutes 30 --device cuda -o better
+
+      dpm synth clips --cache 5000 && dpm train --cache clips --minutes 90
+
+      torchrun --nproc-per-node 4 -m dpm_cli train --minutes 30 -o many
+
+      dpm reconstruct video.mp4 --model dpm-mini --weights my_run/weights.safetensors
+    """
+    import os
+
+    import torch
+
+    from dpm_cli.cli.console import emit, reporter
+    from dpm_cli.train.start import TrainOptions, run_training
+    from dpm_cli.weights.mini_file import SHIPPED
+
+    rank = int(os.environ.get("LOCAL_RANK", "0"))
+    if device == "auto":
+        device = f"cuda:{rank}" if torch.cuda.is_available() else "cpu"
+    gpu = device.startswith("cuda")
+    options = TrainOptions(
+        out=out,
+        minutes=minutes,
+        steps=steps,
+        preset=preset,
+        initial=SHIPPED if str(init) == "shipped" else init,
+        caches=tuple(cache or ()),
+        validation_cache=val_cache,
+        learning_rate=learning_rate,
+        batch_scale=batch_scale,
+        strides=(1, max_stride),
+        still_fraction=still,
+        seed=seed,
+        device=device,
+        workers=workers or (min(16, os.cpu_count() or 1) if gpu else 1),
+        overwrite=overwrite,
+    )
+    result = run_training(options, reporter(quiet or rank > 0))
+    if rank == 0 and as_json:
+        scores = result.scores.row() if result.scores else None
+        emit(
+            json.dumps(
+                {
+                    "weights": str(result.folder / "weights.safetensors"),
+                    "steps": result.steps,
+                    "pairs": result.pairs,
+                    "seconds": result.elapsed_s,
+                    "pairs_per_s": result.pairs_per_s,
+                    "skipped_steps": result.skipped_steps,
+                    "validation": {k: v if v == v else None for k, v in (scores or {}).items()},
+                }
+            )
+        )
+    elif rank == 0:
+        emit(str(result.folder / "weights.safetensors"))

@@ -1,0 +1,218 @@
+"""The mini network: four dynamic point maps of a pair whose matching is given.
+
+                 images, flow both ways
+    RGB, other image warped, flow, log consistency, grid, focal where known      both views, shared weights
+        | 1/2 --------------------------------------------------------------+
+        | 1/4 ------------------------------------------------------+       |
+        | 1/8 + other view's features, warped ----------------+     |       |
+        | 1/16 = tokens of both views + focal and pose tokens |     |       |
+        | attention x layers --> focal, pose                  |     |       |
+        +--------------------> 1/8 --> coarse log depth ----> 1/4 --> 1/2 --> pixels
+                                          |  flow left over by pose and depth: what moves by itself  ^
+                                          +----------------------------------------------------------+
+
+Both views' points are predicted at t_1 in camera 1: view 1 on its own rays, view 2 on the rays of its matched pixels
+(moved by a learnt offset where the match is wrong). An explicit displacement, zero at the start, brings them to t_2:
+the part of the flow that the camera's motion does not explain, gated, plus a free part. With it the static world is
+the network's starting point (paper section 2: heads initialised to the static solution).
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dpm_cli.network.mini.config import MiniConfig
+from dpm_cli.network.mini.layers import AttentionLayer, GridCode, ResidualBlock, Up
+from dpm_cli.network.mini.warp import (
+    half_diagonal,
+    lift,
+    normalised_grid,
+    rigid_residual,
+    swap_views,
+    warp,
+)
+
+_INPUTS = 14
+_OUTPUTS = 11
+_EXTRA_TOKENS = 4
+_TYPICAL_LOG_FOCAL = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class MiniOutput:
+    """Float32 maps of B pairs; lengths in a scale the network chooses per pair."""
+
+    points: Tensor
+    """(B, 2, 2, H, W, 3) P_view(t_time) in camera 1."""
+    log_confidence: Tensor
+    """(B, 2, 2, H, W) raw, uncalibrated."""
+    log_depth: Tensor
+    """(B, 2, H, W) of the points at t_1 in camera 1."""
+    displacement: Tensor
+    """(B, 2, H, W, 3) from t_1 to t_2 in camera 1."""
+    motion_logit: Tensor
+    """(B, 2, H, W)."""
+    valid_logit: Tensor
+    """(B, 2, H, W)."""
+    log_focal: Tensor
+    """(B,) predicted focal / half diagonal, also where the true one was given."""
+    pose: Tensor
+    """(B, 6) axis-angle and translation of camera 2 from camera 1."""
+    coarse_log_depth: Tensor
+    """(B, 2, H / 8, W / 8) of the points at t_1 in camera 1."""
+
+
+class MiniNetwork(nn.Module):
+    """See the module."""
+
+    def __init__(self, config: MiniConfig):
+        super().__init__()
+        c = self.config = config
+        self.stem = nn.Conv2d(4 * _INPUTS, c.half, 3, padding=1)
+        self.down_4 = nn.Conv2d(c.half, c.quarter, 3, stride=2, padding=1)
+        self.encode_4 = _blocks(c.quarter, c.blocks_quarter)
+        self.down_8 = nn.Conv2d(c.quarter, c.eighth, 3, stride=2, padding=1)
+        self.exchange = nn.Conv2d(c.eighth, c.eighth, 1)
+        self.encode_8 = _blocks(c.eighth, c.blocks_eighth)
+        self.down_16 = nn.Conv2d(c.eighth, c.token, 3, stride=2, padding=1)
+        self.position = GridCode(c.token)
+        self.view = nn.Parameter(torch.randn(2, 1, 1, c.token) * 0.02)
+        self.extra = nn.Parameter(torch.randn(_EXTRA_TOKENS, c.token) * 0.02)
+        self.attention = nn.ModuleList(AttentionLayer(c.token, c.heads) for _ in range(c.layers))
+        self.token_norm = nn.LayerNorm(c.token)
+        self.camera = nn.Linear(2 * c.token, 7)
+        self.up_8 = Up(c.token, c.eighth, c.eighth)
+        self.decode_8 = _blocks(c.eighth, c.blocks_eighth)
+        self.coarse = nn.Conv2d(c.eighth, 1, 1)
+        self.up_4 = Up(c.eighth, c.quarter, c.quarter)
+        self.evidence = nn.Conv2d(6, c.quarter, 3, padding=1)
+        self.decode_4 = _blocks(c.quarter, c.blocks_quarter)
+        self.up_2 = Up(c.quarter, c.half, c.half)
+        self.refine = nn.Conv2d(c.half, c.half, 3, padding=1)
+        self.head = nn.Conv2d(c.half, 4 * _OUTPUTS, 1)
+        for layer in (self.camera, self.head, self.coarse):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, images: Tensor, flow: Tensor, focal_px: Tensor | None = None) -> MiniOutput:
+        """Four maps of B pairs.
+
+        Args:
+            images: (B, 2, 3, H, W) in [0, 1]; H and W multiples of 16.
+            flow: (B, 2, H, W, 2) pixels, image 1 to 2 and image 2 to 1.
+            focal_px: (B,) focal length where it is known, 0 where not; None = known nowhere.
+        """
+        height, width = images.shape[-2:]
+        unit = half_diagonal(height, width)
+        grid = normalised_grid(height, width, like=images)
+        target = grid + flow.float() / unit
+        known = torch.zeros_like(images[:, 0, 0, 0, 0]) if focal_px is None else focal_px / unit
+        x = _inputs(images, target, grid, known)
+        half, quarter, eighth, tokens, extra = self._encode(x, target)
+        camera = _float32(self.camera, extra[:, :2].flatten(1))
+        log_focal = camera[:, 0] + _TYPICAL_LOG_FOCAL
+        pose = camera[:, 1:] * 0.1
+        focal = torch.where(known > 0, known, log_focal.exp())
+        x = self.decode_8(self.up_8(tokens, eighth))
+        coarse = _float32(self.coarse, x).unflatten(0, (-1, 2))[:, :, 0]
+        seen = torch.stack((target[:, 0], grid.expand_as(target[:, 1])), 1)
+        base_ray = torch.stack((grid.expand_as(target[:, 0]), target[:, 1]), 1)
+        evidence = _evidence(coarse, base_ray, seen, pose, focal)
+        x = self.decode_4(self.up_4(x, quarter) + self.evidence(evidence.to(x)))
+        x = _float32(self.head, F.gelu(self.refine(F.gelu(self.up_2(x, half)))))
+        out = F.pixel_shuffle(x, 2).unflatten(0, (-1, 2)).unbind(2)
+        log_depth = out[0] + F.interpolate(coarse, (height, width), mode="bilinear")
+        offset = (
+            torch.stack((out[1], out[2]), -1)
+            * torch.tensor((0.0, 0.1), device=x.device)[:, None, None, None]
+        )
+        points = lift(log_depth.exp(), base_ray + offset, focal)
+        with torch.no_grad():
+            explained = rigid_residual(points.detach(), pose.detach(), focal.detach(), seen)[1]
+        free = torch.stack(out[4:7], -1) * log_depth.detach().exp()[..., None]
+        displacement = 0.3 * free + out[3][..., None] * explained
+        return MiniOutput(
+            points=torch.stack((points, points + displacement), 2),
+            log_confidence=torch.stack(out[7:9], 2),
+            log_depth=log_depth,
+            displacement=displacement,
+            motion_logit=out[9],
+            valid_logit=out[10],
+            log_focal=log_focal,
+            pose=pose,
+            coarse_log_depth=coarse,
+        )
+
+    def _encode(self, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Features at 1/2, 1/4, 1/8, attended tokens as maps at 1/16, and the camera tokens."""
+        half = F.gelu(self.stem(F.pixel_unshuffle(x, 2)))
+        quarter = self.encode_4(self.down_4(half))
+        eighth = self.down_8(quarter)
+        matched = _shrink(target, 8).flatten(0, 1)
+        eighth = eighth + self.exchange(warp(swap_views(eighth), matched))
+        eighth = self.encode_8(eighth)
+        deep = self.down_16(eighth).permute(0, 2, 3, 1).unflatten(0, (-1, 2))
+        rows, columns = deep.shape[2:4]
+        deep = deep + self.position(normalised_grid(rows, columns, like=deep)) + self.view
+        extra = self.extra.expand(len(deep), -1, -1)
+        tokens = torch.cat((extra.to(deep.dtype), deep.flatten(1, 3)), 1)
+        for layer in self.attention:
+            tokens = layer(tokens)
+        tokens = self.token_norm(tokens)
+        maps = tokens[:, _EXTRA_TOKENS:].unflatten(1, (2, rows, columns)).flatten(0, 1)
+        return half, quarter, eighth, maps.permute(0, 3, 1, 2), tokens[:, :_EXTRA_TOKENS]
+
+
+def _float32(layer: nn.Module, x: Tensor) -> Tensor:
+    """The heads keep full precision inside an autocast region: bf16 has three digits."""
+    with torch.autocast(x.device.type, enabled=False):
+        return layer(x.float())
+
+
+def _blocks(channels: int, count: int) -> nn.Sequential:
+    return nn.Sequential(*(ResidualBlock(channels) for _ in range(count)))
+
+
+def _shrink(coordinates: Tensor, factor: int) -> Tensor:
+    """Mean of (B, 2, H, W, 2) over cells of `factor` pixels; normalised coordinates need no other change."""
+    flat = coordinates.flatten(0, 1).permute(0, 3, 1, 2)
+    return F.avg_pool2d(flat, factor).permute(0, 2, 3, 1).unflatten(0, coordinates.shape[:2])
+
+
+def _inputs(images: Tensor, target: Tensor, grid: Tensor, known: Tensor) -> Tensor:
+    """(2 B, 14, H, W) channels-last: what the docstring of the module lists."""
+    flat, flat_target = images.flatten(0, 1), target.flatten(0, 1)
+    other = warp(swap_views(flat), flat_target)
+    back = warp(swap_views((target - grid).flatten(0, 1).permute(0, 3, 1, 2)), flat_target)
+    move = flat_target.permute(0, 3, 1, 2) - grid.permute(2, 0, 1)
+    height, width = images.shape[-2:]
+    error_px = (move + back).norm(dim=1, keepdim=True) * half_diagonal(height, width)
+    size = (len(flat), 1, height, width)
+    view = torch.tensor((-1.0, 1.0), device=images.device).repeat(len(images))
+    is_known = (known > 0).float().repeat_interleave(2)
+    log_known = known.clamp_min(1e-3).log().repeat_interleave(2) * is_known
+    planes = [p[:, None, None, None].expand(size) for p in (view, is_known, log_known)]
+    parts = (
+        flat * 2 - 1,
+        other * 2 - 1,
+        move * 10,
+        (error_px + 0.1).log(),
+        grid.permute(2, 0, 1).expand(len(flat), -1, -1, -1),
+        *planes,
+    )
+    return torch.cat(parts, 1).contiguous(memory_format=torch.channels_last)
+
+
+def _evidence(
+    coarse: Tensor, base_ray: Tensor, seen: Tensor, pose: Tensor, focal: Tensor
+) -> Tensor:
+    """(2 B, 6, H / 4, W / 4) without gradient: image residual, displacement that explains it, log depth."""
+    with torch.no_grad():
+        rays, seen = _shrink(base_ray, 4), _shrink(seen, 4)
+        log_depth = F.interpolate(coarse, rays.shape[2:4], mode="bilinear")
+        points = lift(log_depth.exp(), rays, focal)
+        residual, shift = rigid_residual(points, pose, focal, seen)
+        parts = (residual * 10, shift / points[..., 2:] * 10, log_depth[..., None])
+        return torch.cat(parts, -1).clamp(-10, 10).flatten(0, 1).permute(0, 3, 1, 2)

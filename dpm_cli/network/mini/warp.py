@@ -1,0 +1,87 @@
+"""Camera arithmetic of the mini network in normalised image coordinates, batched over pairs and views.
+
+Normalised coordinates are (pixel - image centre) / half the diagonal, so that one unit means the same angle
+at a given focal whatever the size and aspect. A focal length f_n = focal_px / half diagonal turns them to rays.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def half_diagonal(height: int, width: int) -> float:
+    """Unit of normalised coordinates in pixels."""
+    return math.hypot(height, width) / 2
+
+
+def normalised_grid(height: int, width: int, *, like: Tensor) -> Tensor:
+    """Normalised coordinates (H, W, 2) float32 of all pixel centres, on the device of `like`."""
+    y, x = torch.meshgrid(
+        torch.arange(height, device=like.device, dtype=torch.float32) - (height - 1) / 2,
+        torch.arange(width, device=like.device, dtype=torch.float32) - (width - 1) / 2,
+        indexing="ij",
+    )
+    return torch.stack((x, y), -1) / half_diagonal(height, width)
+
+
+def warp(maps: Tensor, target: Tensor) -> Tensor:
+    """Values (N, C, H, W) of `maps` (N, C, h, w) at normalised coordinates `target` (N, H, W, 2); edges repeat."""
+    height, width = maps.shape[-2:]
+    reach = torch.tensor(
+        (max(width - 1, 1), max(height - 1, 1)), device=maps.device, dtype=torch.float32
+    ) / (2 * half_diagonal(height, width))
+    return F.grid_sample(
+        maps, (target / reach).to(maps.dtype), padding_mode="border", align_corners=True
+    )
+
+
+def swap_views(maps: Tensor) -> Tensor:
+    """Exchange the two views of (2 B, ...) laid out pair by pair."""
+    return maps.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
+
+
+def rotation(vector: Tensor) -> Tensor:
+    """Rotation (..., 3, 3) of axis-angle (..., 3), by the matrix exponential's closed form."""
+    x, y, z = vector.unbind(-1)
+    zero = torch.zeros_like(x)
+    cross = torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), -1).unflatten(-1, (3, 3))
+    angle2 = vector.square().sum(-1)[..., None, None].clamp_min(1e-12)
+    angle = angle2.sqrt()
+    square = (cross.unsqueeze(-1) * cross.unsqueeze(-3)).sum(-2)
+    eye = torch.eye(3, dtype=vector.dtype, device=vector.device)
+    return eye + torch.sinc(angle / math.pi) * cross + (1 - angle.cos()) / angle2 * square
+
+
+def lift(depth: Tensor, target: Tensor, focal: Tensor) -> Tensor:
+    """Points (B, 2, H, W, 3) in camera 1 of depth (B, 2, H, W) seen at `target` (B, 2, H, W, 2); focal is (B,)."""
+    rays = target / focal[:, None, None, None, None]
+    return torch.cat((rays * depth[..., None], depth[..., None]), -1)
+
+
+def rigid_residual(
+    points: Tensor, pose: Tensor, focal: Tensor, seen: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What the camera's motion leaves unexplained.
+
+    Args:
+        points: (B, 2, H, W, 3) at t_1 in camera 1.
+        pose: (B, 6) axis-angle and translation of camera 2 from camera 1.
+        focal: (B,) normalised.
+        seen: (B, 2, H, W, 2) normalised coordinates in image 2 where the pixel's point is seen at t_2.
+
+    Returns:
+        The image residual (B, 2, H, W, 2), zero for a static point, and the displacement (B, 2, H, W, 3) in
+        camera 1 that explains it at an unchanged depth in camera 2.
+    """
+    turn = rotation(pose[:, :3])
+    with torch.autocast(points.device.type, enabled=False):
+        in_second = points.flatten(1, 3) @ turn.transpose(1, 2) + pose[:, None, 3:]
+        x, y, z = in_second.unflatten(1, points.shape[1:4]).unbind(-1)
+        z = z.clamp_min(1e-2)
+        f = focal[:, None, None, None]
+        residual = seen - (f / z)[..., None] * torch.stack((x, y), -1)
+        shift = residual * (z / f)[..., None]
+        moved = shift.flatten(1, 3) @ turn[:, :2]
+    return residual, moved.unflatten(1, points.shape[1:4])

@@ -1,0 +1,118 @@
+"""Training batches: pairs drawn from a source, augmented, their DIS flow measured, all ahead of the device.
+
+A batch depends only on (seed, step, shard, size, batch), never on what was drawn before: a resumed run draws the
+same pairs without stored generator states, and processes that split the shards draw together what one would.
+"""
+
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from dpm_cli.dense_flow import dis_flow
+from dpm_cli.structures import PairTruth
+from dpm_cli.train.augment import augment
+from dpm_cli.train.settings import TrainSettings
+
+
+class PairSource(Protocol):
+    """Where pairs come from: a renderer, a folder of rendered clips, data sets."""
+
+    def draw(self, batch: int, size: tuple[int, int], generator: torch.Generator) -> PairTruth:
+        """A batch of pairs of at least about `size` pixels; all randomness comes from `generator` (CPU)."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What one step trains on."""
+
+    truth: PairTruth
+    flow: Tensor
+    """(B, 2, H, W, 2) pixels, measured."""
+    focal_px: Tensor
+    """(B,) true focal length where the network is told, else 0."""
+
+
+def measured_flow(images: Tensor) -> Tensor:
+    """DIS flow (B, 2, H, W, 2) of images (B, 2, 3, H, W), in the calling thread."""
+    arrays = (images.clamp(0, 1) * 255).round().byte().permute(0, 1, 3, 4, 2).cpu().numpy()
+    flows = [torch.from_numpy(dis_flow(p[v], p[1 - v])) for p in arrays for v in (0, 1)]
+    return torch.stack(flows).unflatten(0, (-1, 2)).to(images.device)
+
+
+def cat_truth(parts: list[PairTruth]) -> PairTruth:
+    """One batch of several."""
+    return PairTruth(
+        **{f.name: torch.cat([getattr(p, f.name) for p in parts]) for f in fields(PairTruth)}
+    )
+
+
+def draw_batch(
+    source: PairSource,
+    settings: TrainSettings,
+    step: int,
+    progress: float,
+    rank: int = 0,
+    world: int = 1,
+) -> Batch:
+    """The part of step `step` that process `rank` of `world` trains on."""
+    stage = settings.stage(progress)
+    size = stage.sizes[_generator(settings.seed, step, -1).initial_seed() % len(stage.sizes)]
+    shards = [s for s in range(settings.shards) if s % world == rank]
+    parts, told = [], []
+    for shard in shards:
+        generator = _generator(settings.seed, step, shard)
+        truth = source.draw(stage.batch // settings.shards, size, generator)
+        truth = augment(truth, size, generator)
+        K = truth.intrinsics[:, 0]
+        knows = torch.rand(len(K), generator=generator).to(K.device) < settings.known_focal
+        parts.append(truth)
+        told.append((K[:, 0, 0] * K[:, 1, 1]).sqrt() * knows)
+    truth = cat_truth(parts)
+    return Batch(truth, measured_flow(truth.images), torch.cat(told))
+
+
+def prefetch(
+    source: PairSource,
+    settings: TrainSettings,
+    first_step: int,
+    elapsed_s: Callable[[], float],
+    *,
+    ahead: int = 4,
+    workers: int = 1,
+    rank: int = 0,
+    world: int = 1,
+) -> Generator[tuple[int, float, Batch], None, None]:
+    """Steps from `first_step` on as (step, progress, batch), made `ahead` of use by `workers` threads.
+
+    `elapsed_s()` is the time spent so far; it places a step in the schedule when the step is queued.
+    """
+    # One torch thread a worker: the rest of the cores belong to the network.
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        queue: list[tuple[int, float, Future[Batch]]] = []
+        step = first_step
+        try:
+            while True:
+                while len(queue) < ahead:
+                    progress = settings.progress(step, elapsed_s())
+                    job = pool.submit(draw_batch, source, settings, step, progress, rank, world)
+                    queue.append((step, progress, job))
+                    step += 1
+                ready = queue.pop(0)
+                yield ready[0], ready[1], ready[2].result()
+        finally:
+            for _, _, job in queue:
+                job.cancel()
+
+
+def _generator(seed: int, step: int, shard: int) -> torch.Generator:
+    """A CPU generator whose stream belongs to this step and shard alone (mixed as in splitmix64)."""
+    mixed = (
+        seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + (shard + 2) * 0x94D049BB133111EB
+    ) % 2**64
+    mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
+    return torch.Generator().manual_seed((mixed ^ (mixed >> 31)) % 2**63)

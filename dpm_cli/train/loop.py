@@ -1,0 +1,244 @@
+"""The training loop: batches in, weights out. Knows no files but its own run folder.
+
+OUT/checkpoint.pt   resume state        OUT/weights.safetensors   averaged weights, ready for --weights
+OUT/train.csv       loss terms          OUT/validation.csv        scores        OUT/curves.png
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dpm_cli.losses import total_loss
+from dpm_cli.network.mini import PRESETS, MiniNetwork
+from dpm_cli.train.batches import Batch, PairSource, prefetch
+from dpm_cli.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from dpm_cli.train.curves import CsvLog, draw_curves, read_log
+from dpm_cli.train.processes import Processes
+from dpm_cli.train.settings import TrainSettings
+from dpm_cli.train.validate import Scores, validate
+from dpm_cli.weights.mini_file import save_mini
+
+WEIGHTS = "weights.safetensors"
+_LOG_EVERY = 20
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run came to."""
+
+    folder: Path
+    steps: int
+    pairs: int
+    elapsed_s: float
+    pairs_per_s: float
+    skipped_steps: int
+    """Steps whose gradient was not finite."""
+    scores: Scores | None
+    """Last validation of the averaged weights."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainJob:
+    """What to train on, where, and what to tell."""
+
+    settings: TrainSettings
+    source: PairSource
+    validation: list[Batch]
+    folder: Path
+    device: torch.device
+    data: str
+    """One line for the weights' metadata."""
+    initial: Mapping[str, Tensor] | None = None
+    """Weights to start from."""
+    workers: int = 1
+    processes: Processes = field(default_factory=Processes)
+    report: Callable[[str, float], None] = lambda message, progress: None
+    """Called every few steps with a line and the share done."""
+    compile: bool = False
+
+
+class _Run:
+    """Mutable state of one run; `train` drives it."""
+
+    def __init__(self, job: TrainJob):
+        self.job, self.settings = job, job.settings
+        torch.manual_seed(job.settings.seed)
+        self.network = MiniNetwork(PRESETS[job.settings.preset])
+        if job.initial is not None:
+            self.network.load_state_dict(job.initial)
+        self.network = self.network.to(job.device, memory_format=torch.channels_last)
+        self.average = MiniNetwork(self.network.config)
+        self.average.load_state_dict(self.network.state_dict())
+        self.average = self.average.to(job.device, memory_format=torch.channels_last).eval()
+        decay, plain = [], []
+        for p in self.network.parameters():
+            (decay if p.dim() > 1 else plain).append(p)
+        groups = [
+            {"params": decay, "weight_decay": self.settings.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98))
+        self.step = self.pairs = self.skipped = 0
+        self.before_s = 0.0
+        self.began = time.monotonic()
+        self.scores: Scores | None = None
+        self._restore()
+        self.forward = torch.compile(self.network) if job.compile else self.network
+
+    def elapsed_s(self) -> float:
+        return self.before_s + time.monotonic() - self.began
+
+    def _restore(self) -> None:
+        found = load_checkpoint(self.job.folder, self.settings.to_json())
+        if found is None:
+            return
+        self.network.load_state_dict(found.network)
+        self.average.load_state_dict(found.average)
+        self.optimizer.load_state_dict(found.optimizer)
+        self.step, self.pairs, self.before_s = found.step, found.pairs, found.elapsed_s
+
+    def learn(self, batch: Batch, progress: float) -> dict[str, float]:
+        """One step; a gradient that is not finite changes nothing."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.rate(self.step, progress)
+        self.optimizer.zero_grad(set_to_none=True)
+        device = self.job.device
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.settings.autocast):
+            out = self.forward(batch.truth.images, batch.flow, batch.focal_px)
+        loss, terms = total_loss(out, batch.truth, self.settings.loss)
+        loss.backward()
+        self.job.processes.mean_gradients(self.network)
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
+        if bool(torch.isfinite(norm)):
+            self.optimizer.step()
+            self._follow()
+        else:
+            self.skipped += 1
+        self.step += 1
+        self.pairs += len(batch.truth.images) * self.job.processes.world
+        return {"loss": float(loss.detach()), "gradient": float(norm)} | {
+            k: float(v) for k, v in terms.items()
+        }
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the average towards the weights; faster at the start, where old weights are worth nothing."""
+        decay = min(self.settings.ema, (1 + self.step) / (10 + self.step))
+        own = self.network.parameters()
+        for mean, new in zip(self.average.parameters(), own, strict=True):
+            mean.lerp_(new, 1 - decay)
+
+    def save(self) -> None:
+        if not self.job.processes.chief:
+            return
+        save_checkpoint(
+            self.job.folder,
+            Checkpoint(
+                self.step,
+                self.pairs,
+                self.elapsed_s(),
+                self.settings.to_json(),
+                self.network.state_dict(),
+                self.average.state_dict(),
+                self.optimizer.state_dict(),
+            ),
+        )
+        metadata = {
+            "data": self.job.data,
+            "settings": self.settings.to_json(),
+            "steps": str(self.step),
+            "pairs": str(self.pairs),
+            "hours": f"{self.elapsed_s() / 3600:.3f}",
+            "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        }
+        save_mini(self.job.folder / WEIGHTS, self.average, metadata)
+
+
+def train(job: TrainJob) -> TrainResult:
+    """Train to the end of the schedule, resuming what `job.folder` holds."""
+    run, settings, chief = _Run(job), job.settings, job.processes.chief
+    log = CsvLog(job.folder / "train.csv", run.step) if chief else None
+    scores_log = CsvLog(job.folder / "validation.csv", run.step) if chief else None
+    first_pairs, first_s = run.pairs, run.elapsed_s()
+    clock = lambda: job.processes.agree(run.elapsed_s())  # noqa: E731
+    batches = prefetch(
+        job.source,
+        settings,
+        run.step,
+        clock,
+        workers=job.workers,
+        rank=job.processes.rank,
+        world=job.processes.world,
+    )
+    for step, progress, batch in batches:
+        if progress >= 1:
+            break
+        terms = run.learn(batch, progress)
+        if log is not None and step % _LOG_EVERY == 0:
+            speed = (run.pairs - first_pairs) / (run.elapsed_s() - first_s)
+            rate = settings.rate(step, progress)
+            place = {"step": step, "pairs": run.pairs, "seconds": run.elapsed_s()}
+            log.add(place | {"rate": rate, "speed": speed} | terms)
+            job.report(
+                f"{speed:.1f} pairs/s  loss {terms['loss']:.3f}  depth {terms['depth']:.3f}",
+                progress,
+            )
+        if run.step % settings.validate_every == 0 and scores_log is not None:
+            _validate(run, scores_log)
+        if run.step % settings.checkpoint_every == 0:
+            run.save()
+    batches.close()
+    run.save()
+    if scores_log is not None:
+        _validate(run, scores_log)
+    elapsed = run.elapsed_s()
+    speed = (run.pairs - first_pairs) / max(elapsed - first_s, 1e-9)
+    return TrainResult(job.folder, run.step, run.pairs, elapsed, speed, run.skipped, run.scores)
+
+
+def _validate(run: _Run, log: CsvLog) -> None:
+    """Score the averaged weights, add a row, draw the curves."""
+    if not run.job.validation:
+        return
+    run.scores = validate(run.average, run.job.validation, run.settings.autocast)
+    log.add(
+        {"step": run.step - 1, "pairs": run.pairs, "seconds": run.elapsed_s()} | run.scores.row()
+    )
+    folder = run.job.folder
+    plot_run(folder, folder / "curves.png")
+
+
+def plot_run(folder: Path, path: Path) -> None:
+    """Curves of a run folder over pairs seen."""
+    training, scores = _columns(folder / "train.csv"), _columns(folder / "validation.csv")
+
+    def lines(
+        table: dict[str, np.ndarray], *names: str
+    ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        return {n: (table["pairs"], table[n]) for n in names if n in table}
+
+    panels = {
+        "four maps, EPE (validation)": lines(scores, "epe_11", "epe_12", "epe_21", "epe_22"),
+        "depth AbsRel, focal (validation)": lines(scores, "absrel", "focal_error"),
+        "motion IoU, movers' error / size": lines(scores, "motion_iou", "mover_error"),
+        "training: log depth": lines(training, "depth", "gradient", "coarse"),
+        "training: motion, pose": lines(training, "movers", "static", "motion", "pose"),
+        "pairs/s, learning rate x 1000": {
+            "pairs/s": (training["pairs"], training["speed"]),
+            "rate": (training["pairs"], training["rate"] * 1000),
+        }
+        if training
+        else {},
+    }
+    draw_curves(panels, path, "pairs")
+
+
+def _columns(path: Path) -> dict[str, np.ndarray]:
+    rows = read_log(path)
+    return {k: np.array([float(r[k]) for r in rows]) for k in rows[0]} if rows else {}

@@ -1,0 +1,68 @@
+"""Where training and validation pairs come from: rendered on the fly, or clips rendered to disk."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from dpm_cli.structures import PairTruth
+from dpm_cli.synthetic import PairCache, sample_pairs
+from dpm_cli.train.batches import Batch, PairSource, cat_truth, measured_flow
+
+
+@dataclass(frozen=True)
+class RenderedPairs:
+    """New scenes for every batch, rendered where training runs; no scene is seen twice."""
+
+    device: str = "cpu"
+    split: str = "train"
+    strides: tuple[int, int] = (1, 8)
+    still_fraction: float = 0.25
+
+    def draw(self, batch: int, size: tuple[int, int], generator: torch.Generator) -> PairTruth:
+        """Pairs at exactly `size`."""
+        return sample_pairs(
+            batch,
+            size=size,
+            split=self.split,
+            generator=generator,
+            strides=self.strides,
+            still_fraction=self.still_fraction,
+            device=self.device,
+        )
+
+
+class CachedPairs:
+    """Pairs of clips on disk, every clip of every folder equally often."""
+
+    def __init__(self, folders: Sequence[Path], strides: tuple[int, int] = (1, 8)):
+        """Open caches written by `synthetic.write_cache`; InputError where one is none."""
+        self.caches = [PairCache(folder) for folder in folders]
+        self.strides = strides
+        self._sizes = torch.tensor([float(len(c)) for c in self.caches])
+
+    def __len__(self) -> int:
+        """Number of clips."""
+        return int(self._sizes.sum())
+
+    def draw(self, batch: int, size: tuple[int, int], generator: torch.Generator) -> PairTruth:
+        """Pairs at the size of the clips; the caller cuts them to `size`."""
+        chosen = torch.multinomial(self._sizes, batch, replacement=True, generator=generator)
+        counts = chosen.bincount(minlength=len(self.caches)).tolist()
+        parts = [
+            cache.sample(count, generator, self.strides)
+            for cache, count in zip(self.caches, counts, strict=True)
+            if count
+        ]
+        return cat_truth(parts)
+
+
+def fixed_batches(source: PairSource, count: int, batch: int, size: tuple[int, int]) -> list[Batch]:
+    """Validation batches that are the same in every run; the focal length is told in none."""
+    batches = []
+    for number in range(count):
+        truth = source.draw(batch, size, torch.Generator().manual_seed(1000 + number))
+        focal = torch.zeros(len(truth.images), device=truth.images.device)
+        batches.append(Batch(truth, measured_flow(truth.images), focal))
+    return batches
