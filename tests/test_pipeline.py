@@ -1,0 +1,196 @@
+"""Whole runs with a predictor that knows the truth: what goes in exactly must come out exactly."""
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+
+from dpm_cli.config import ClipSettings, ReconstructSettings
+from dpm_cli.errors import UsageError
+from dpm_cli.pipeline import reconstruct
+from dpm_cli.predictors import LOADERS
+from dpm_cli.predictors.oracle import OraclePredictor
+from dpm_cli.sequence import Sequence4D, read_manifest
+from dpm_cli.synthetic import render_clip, scene_seed
+
+FRAMES, SIZE = 6, (64, 96)
+ORACLE = ReconstructSettings(model="oracle", device="cpu", batch_size=3, pairs="1,2,4")
+
+
+@pytest.fixture(scope="module")
+def truth():
+    return render_clip(scene_seed("test", 1), FRAMES, SIZE, camera="orbit")
+
+
+@pytest.fixture(scope="module")
+def photos(truth, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    for t, image in enumerate(truth.images[0].permute(0, 2, 3, 1).numpy()):
+        iio.imwrite(folder / f"{t:03d}.png", image)
+    return folder
+
+
+@pytest.fixture
+def oracle(truth, monkeypatch):
+    predictor = OraclePredictor(truth)
+    monkeypatch.setitem(LOADERS, "oracle", lambda weights, device, dtype: predictor)
+    return predictor
+
+
+@pytest.fixture(scope="module")
+def finished(truth, photos, tmp_path_factory):
+    """One run of the oracle without outputs, shared by the tests that only read it."""
+    LOADERS["oracle"] = lambda weights, device, dtype: OraclePredictor(truth)
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    settings = ReconstructSettings(
+        model="oracle", device="cpu", batch_size=3, pairs="1,2,4", formats=()
+    )
+    yield reconstruct(str(photos), folder, settings), folder
+    del LOADERS["oracle"]
+
+
+def scale_to(sequence, reference):
+    valid = sequence.arrays("valid") & reference.arrays("valid")
+    return float(np.median((reference.arrays("depth") / sequence.arrays("depth"))[valid]))
+
+
+def test_exact_maps_in_exact_sequence_out(truth, finished):
+    sequence, _ = finished
+    reference = Sequence4D.from_arrays(truth.sequence_arrays())
+    scale = scale_to(sequence, reference)
+    valid = reference.arrays("valid")
+    assert (sequence.arrays("valid") >= valid).mean() > 0.999
+    reach = np.median(reference.arrays("depth")[valid])
+    np.testing.assert_allclose(
+        sequence.cam2world[:, :3, :3], reference.cam2world[:, :3, :3], atol=2e-4
+    )
+    np.testing.assert_allclose(
+        sequence.cam2world[:, :3, 3] * scale, reference.cam2world[:, :3, 3], atol=3e-4 * reach
+    )
+    np.testing.assert_allclose(sequence.intrinsics, reference.intrinsics, rtol=1e-3, atol=1e-6)
+    error = np.abs(
+        sequence.arrays("depth") * scale / np.where(valid, reference.arrays("depth"), 1) - 1
+    )
+    assert error[valid].max() < 2e-3
+    assert np.median(error[valid]) < 1e-4
+    for key in ("scene_flow_fwd", "scene_flow_bwd"):
+        rows = valid[:-1] if key.endswith("fwd") else valid[1:]
+        off = np.linalg.norm(sequence.arrays(key) * scale - reference.arrays(key), axis=-1)[rows]
+        assert np.quantile(off, 0.99) < 1e-3 * reach, key
+    for key in ("flow_fwd", "flow_bwd"):
+        rows = valid[:-1] if key.endswith("fwd") else valid[1:]
+        off = np.linalg.norm(sequence.arrays(key) - reference.arrays(key), axis=-1)[rows]
+        assert np.quantile(off, 0.99) < 0.05, key
+
+
+def test_the_two_laws_hold_on_disk(finished):
+    sequence, folder = finished
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    assert manifest["quality"]["flow_residual_px"] < 0.02
+    points = sequence.arrays("points")
+    for t in range(FRAMES):
+        camera = (points[t] - sequence.cam2world[t, :3, 3]) @ sequence.cam2world[t, :3, :3]
+        np.testing.assert_allclose(camera[..., 2], sequence.frame(t).depth, rtol=1e-4)
+        pixels = camera @ sequence.intrinsics[t].T
+        pixels = pixels[..., :2] / pixels[..., 2:]
+        y, x = np.mgrid[: SIZE[0], : SIZE[1]]
+        np.testing.assert_allclose(pixels, np.stack((x, y), -1), atol=1e-2)
+
+
+def test_the_manifest_tells_the_whole_story(finished):
+    _, folder = finished
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    assert manifest["stages"] == ["frames", "outputs"]
+    assert manifest["working_size"] == list(SIZE)
+    assert len(manifest["frames"]) == FRAMES
+    assert manifest["model"]["name"] == "oracle"
+    assert manifest["batch_size"] == 3
+    assert manifest["pairs"] == 5 + 4 + 2
+    assert manifest["peak_memory_bytes"]["ram"] > 0
+    assert not (folder / ".dpm_work").exists()
+
+
+class Dies(RuntimeError):
+    pass
+
+
+def test_a_stopped_run_goes_on_and_equals_an_uninterrupted_one(
+    oracle, photos, finished, tmp_path, monkeypatch
+):
+    calls = []
+    whole = OraclePredictor.predict
+
+    def dying(self, features_1, features_2):
+        calls.append(1)
+        if len(calls) == 3:
+            raise Dies
+        return whole(self, features_1, features_2)
+
+    settings = ReconstructSettings(
+        model="oracle", device="cpu", batch_size=3, pairs="1,2,4", formats=()
+    )
+    monkeypatch.setattr(OraclePredictor, "predict", dying)
+    with pytest.raises(Dies):
+        reconstruct(str(photos), tmp_path / "run", settings)
+    sequence = reconstruct(str(photos), tmp_path / "run", settings)
+    assert len(calls) == 3 + 2, "the two finished batches of four are not predicted again"
+    reference, _ = finished
+    for key in ("depth", "scene_flow_fwd", "dynamic", "confidence"):
+        np.testing.assert_array_equal(sequence.arrays(key), reference.arrays(key))
+    np.testing.assert_array_equal(sequence.cam2world, reference.cam2world)
+
+
+def test_a_done_run_answers_at_once_and_only_rewrites_outputs(
+    oracle, photos, tmp_path, monkeypatch
+):
+    small = ReconstructSettings(
+        model="oracle",
+        device="cpu",
+        batch_size=3,
+        pairs="1",
+        clip=ClipSettings(max_frames=2),
+        formats=(),
+    )
+    reconstruct(str(photos), tmp_path, small)
+
+    def forbidden(self, features_1, features_2):
+        raise AssertionError("predicted again")
+
+    monkeypatch.setattr(OraclePredictor, "predict", forbidden)
+    reconstruct(str(photos), tmp_path, small)
+    masks = ReconstructSettings(**{**vars(small), "formats": ("masks",)})
+    reconstruct(str(photos), tmp_path, masks)
+    assert (tmp_path / "masks" / "dynamic_000001.png").is_file()
+    other = ReconstructSettings(**{**vars(small), "pairs": "complete"})
+    with pytest.raises(UsageError, match="--overwrite"):
+        reconstruct(str(photos), tmp_path, other)
+
+
+def test_one_frame_is_a_sequence_of_one(oracle, photos, tmp_path):
+    settings = ReconstructSettings(
+        model="oracle", device="cpu", clip=ClipSettings(max_frames=1), formats=()
+    )
+    sequence = reconstruct(str(photos), tmp_path, settings)
+    assert len(sequence) == 1
+    assert sequence.arrays("flow_fwd").shape == (0, *SIZE, 2)
+    np.testing.assert_allclose(sequence.cam2world[0], np.eye(4), atol=1e-9)
+    assert sequence.frame(0).valid.any()
+
+
+def test_the_users_masks_are_the_motion(oracle, photos, tmp_path):
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    marked = np.zeros(SIZE, np.uint8)
+    marked[20:40, 30:60] = 255
+    for t in range(FRAMES):
+        iio.imwrite(folder / f"m{t}.png", marked)
+    settings = ReconstructSettings(
+        model="oracle",
+        device="cpu",
+        mask_dir=str(folder),
+        clip=ClipSettings(max_frames=2),
+        formats=(),
+    )
+    sequence = reconstruct(str(photos), tmp_path / "run", settings)
+    np.testing.assert_array_equal(sequence.frame(1).dynamic > 0.5, marked > 0)
