@@ -1,4 +1,4 @@
-"""Progress for people: Rich bars on stderr where there is a terminal, silence where nobody watches.
+"""Progress for people: Rich bars on a terminal, tqdm lines in a log, silence where nobody watches.
 
 The library takes a `Reporter` and never prints. `SilentReporter` is the default, the command passes `RichReporter`.
 """
@@ -16,6 +16,9 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from tqdm import tqdm
+
+_IN_LOGS = {"mininterval": 30.0, "miniters": 1, "ascii": True, "ncols": 80}
 
 
 class Reporter(Protocol):
@@ -50,7 +53,7 @@ class SilentReporter:
 
 
 class RichReporter:
-    """Bars with time left on a terminal; on a pipe one line at the start and end of a stage."""
+    """Bars with time left on a terminal; in a log a line of tqdm every half minute and at the end of a stage."""
 
     def __init__(self, console: Console, verbose: bool = False):
         self.console, self.verbose = console, verbose
@@ -59,8 +62,8 @@ class RichReporter:
     def task(self, description: str, total: int | None) -> Iterator[Callable[..., None]]:
         """Yield `advance(n=1)` that moves a bar of `total` steps."""
         if not self.console.is_terminal:
-            self.console.print(f"{description} ...", highlight=False)
-            yield lambda n=1: None
+            with tqdm(total=total, desc=description, file=self.console.file, **_IN_LOGS) as bar:
+                yield bar.update
             return
         columns = (
             TextColumn("{task.description:<12}"),
