@@ -13,8 +13,8 @@ from dpm_cli.cli.flow import flow
 from dpm_cli.cli.info import info
 from dpm_cli.cli.models import models_app
 from dpm_cli.cli.reconstruct import reconstruct
-from dpm_cli.cli.train import train
 from dpm_cli.cli.synth import synth
+from dpm_cli.cli.train import train
 from dpm_cli.errors import DpmError
 
 app = typer.Typer(

@@ -6,7 +6,13 @@ import torch
 from torch import Tensor
 
 from dpm_cli.errors import UsageError
-from dpm_cli.geometry.camera import intrinsics_matrix, pixel_grid, rays
+from dpm_cli.geometry.camera import (
+    intrinsics_matrix,
+    pixel_grid,
+    rays,
+    source_from_working,
+    transform_intrinsics,
+)
 from dpm_cli.synthetic import film, shading
 from dpm_cli.synthetic.raycast import SKY, cast, make_tables
 from dpm_cli.synthetic.scene import Looks, Motion, Objects, Room
@@ -18,10 +24,16 @@ CHUNK_PIXELS = {"cpu": 200_000, "cuda": 12_000_000}
 
 
 def render_clip(
-    seed: int, frames: int, size: tuple[int, int], *, camera: str | None = None, device="cpu"
+    seed: int,
+    frames: int,
+    size: tuple[int, int],
+    *,
+    camera: str | None = None,
+    supersample: int = 1,
+    device: torch.device | str = "cpu",
 ) -> ClipTruth:
     """One clip (B = 1) of `frames` frames at `size` = (H, W); see `render_clips`."""
-    return render_clips([seed], frames, size, camera=camera, device=device)
+    return render_clips([seed], frames, size, camera=camera, supersample=supersample, device=device)
 
 
 @torch.no_grad()
@@ -31,7 +43,8 @@ def render_clips(
     size: tuple[int, int],
     *,
     camera: str | None = None,
-    device="cpu",
+    supersample: int = 1,
+    device: torch.device | str = "cpu",
 ) -> ClipTruth:
     """B clips with exact truth.
 
@@ -40,12 +53,13 @@ def render_clips(
         frames: T.
         size: (H, W) in pixels, at least 8 each.
         camera: kind of camera path for all, or None to draw it.
+        supersample: colours are the mean of this many squared rays a pixel; the truth stays that of its centre.
         device: where to render and keep the result.
 
     Raises:
         UsageError: unknown camera, no frames or a size below 8 pixels.
     """
-    if frames < 1 or min(size) < 8:
+    if frames < 1 or min(size) < 8 or supersample < 1:
         raise UsageError(
             f"cannot render {frames} frames of {size[1]}x{size[0]}: at least 1 frame of 8x8"
         )
@@ -54,7 +68,7 @@ def render_clips(
     height, width = size
     per_chunk = max(1, _budget(seed.device) // (height * width * frames))
     parts = [
-        render_world(build_world(s, camera), times.expand(len(s), -1), size)
+        render_world(build_world(s, camera), times.expand(len(s), -1), size, supersample)
         for s in seed.split(per_chunk)
     ]
     return ClipTruth.join(parts)
@@ -75,7 +89,9 @@ def _budget(device: torch.device) -> int:
     return CHUNK_PIXELS["cpu" if device.type == "cpu" else "cuda"]
 
 
-def render_world(world: World, times: Tensor, size: tuple[int, int]) -> ClipTruth:
+def render_world(
+    world: World, times: Tensor, size: tuple[int, int], supersample: int = 1
+) -> ClipTruth:
     """All frames of a few worlds at times (B, T); frames go through the caster in chunks."""
     clips, frames = times.shape
     motion = world.motion(times)
@@ -88,7 +104,7 @@ def render_world(world: World, times: Tensor, size: tuple[int, int]) -> ClipTrut
         d, s, l = _render_frames(world.objects, world.room, world.looks, part, K, size)
         depth.append(d)
         slot.append(s)
-        light.append(l)
+        light.append(l if supersample == 1 else _fine_light(world, part, K, size, supersample))
     truth = ClipTruth(
         images=torch.empty(0),
         depth=torch.cat(depth, 1),
@@ -107,6 +123,22 @@ def render_world(world: World, times: Tensor, size: tuple[int, int]) -> ClipTrut
     smear = truth.image_motion() if frames > 1 and bool((world.film.shutter > 0).any()) else None
     images = film.develop(world.film, torch.cat(light, 1), world.seeds, times, smear)
     return ClipTruth(**{**vars(truth), "images": images})
+
+
+def _fine_light(
+    world: World, motion: Motion, K: Tensor, size: tuple[int, int], factor: int
+) -> Tensor:
+    """Radiance (B, T, 3, H, W) averaged over factor x factor rays a pixel, one frame at a time."""
+    fine = (size[0] * factor, size[1] * factor)
+    matrix = transform_intrinsics(K, source_from_working(fine, size).to(K))
+    rows = []
+    for t in range(motion.scale.shape[1]):
+        part = Motion(**{k: v[:, t : t + 1] for k, v in vars(motion).items()})
+        _, _, light = _render_frames(world.objects, world.room, world.looks, part, matrix, fine)
+        rows.append(
+            torch.nn.functional.avg_pool2d(light.flatten(0, 1), factor).unflatten(0, (-1, 1))
+        )
+    return torch.cat(rows, 1)
 
 
 def _render_frames(objects: Objects, room: Room, looks: Looks, motion: Motion, K: Tensor, size):

@@ -5,14 +5,16 @@ maps of any pair of frames, at any stride, are exact, without storing one map.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dpm_cli.geometry.camera import project_map, unproject
 from dpm_cli.geometry.rigid import invert, transform_map
 from dpm_cli.structures import PairTruth
-from dpm_cli.synthetic import deform
+from dpm_cli.synthetic import deform, sequence_truth
 from dpm_cli.synthetic.raycast import affine
 
 MOVING_SHARE = 1e-3
@@ -75,6 +77,19 @@ class ClipTruth:
         """The same on another device."""
         return ClipTruth(**{k: v.to(device) for k, v in vars(self).items()})
 
+    @classmethod
+    def read(cls, path: Path | str) -> "ClipTruth":
+        """The clip (B = 1) in a truth file; its world is the first camera. InputError where it is none."""
+        return cls(**sequence_truth.truth_fields(Path(path)))
+
+    def write(self, path: Path | str, fps: float = 24.0) -> None:
+        """Write one clip (B = 1) as npz with the keys of spec section 4 and its objects."""
+        sequence_truth.write_truth(Path(path), self, fps)
+
+    def sequence_arrays(self, fps: float = 24.0) -> dict[str, np.ndarray]:
+        """What `write` writes, of one clip (B = 1)."""
+        return sequence_truth.sequence_arrays(self, fps)
+
     def _rows(self, frames: int | Tensor) -> tuple[Tensor, Tensor]:
         clip = torch.arange(len(self), device=self.depth.device)
         return clip, torch.as_tensor(frames, device=clip.device).expand(len(self))
@@ -95,6 +110,13 @@ class ClipTruth:
         out = now.reshape(-1, 3).clone()
         out[pixel] = moved.T
         return out.view_as(now)
+
+    def moves(self, i: int | Tensor, j: int | Tensor) -> Tensor:
+        """True (B, H, W) where the point of a pixel of frame i is elsewhere in the world at frame j."""
+        clip, i = self._rows(i)
+        shift = (self.points(i, j) - self.points(i, i)).norm(dim=-1)
+        depth = self.depth[clip, i]
+        return (depth > 0) & (shift > MOVING_SHARE * depth)
 
     def _carry(self, world: Tensor, clip: Tensor, slot: Tensor, i: Tensor, j: Tensor) -> Tensor:
         """World points (3, M) at frames i, at frames j; all index tensors (M,)."""
