@@ -8,7 +8,9 @@ from pathlib import Path
 
 from dpm_cli.errors import InputError, MissingExtraError
 
-_NOISE = re.compile(r"Error opening input|Conversion failed|Exiting|Last message repeated|^\s*$")
+_NOISE = re.compile(
+    r"Error opening (?:input|output)|Conversion failed|Exiting|Last message repeated|^\s*$"
+)
 _TAG = re.compile(r"^(?:\[[^\]]*\]\s*)+")
 
 
@@ -55,4 +57,4 @@ def errors_of(stderr: str) -> list[str]:
 
 def last_error(stderr: str) -> str:
     """The last error that says something."""
-    return (errors_of(stderr) or ["it gave no reason"])[-1]
+    return (errors_of(stderr) or ["it holds no frames"])[-1]

@@ -32,8 +32,8 @@ class VideoInfo:
     """(T,) int64 presentation times in units of `time_base`, ascending."""
     time_base: Fraction
     """Seconds."""
-    start_s: float
-    """Presentation time at which the file starts; subtracted from all times."""
+    start: Fraction
+    """Presentation time in seconds at which the file starts; subtracted from all times."""
     duration_s: float
     """Seconds from the first frame to the end of the last."""
     codec: str
@@ -49,7 +49,8 @@ class VideoInfo:
     @property
     def timestamps(self) -> np.ndarray:
         """(T,) float64 presentation times in seconds from the start of the file."""
-        return self.pts * float(self.time_base) - self.start_s
+        ticks = self.start / self.time_base
+        return (self.pts - float(ticks)) * float(self.time_base)
 
     @property
     def fps(self) -> float:
@@ -74,13 +75,13 @@ def probe(path: Path | str) -> VideoInfo:
     _check_file(path)
     listing = _list_packets(path, copy=True)
     pts, time_base = _parse_framecrc(listing.stdout)
-    if not len(pts):
-        raise InputError(f"{path} cannot be read as a video: {_reason(listing.stderr)}")
-    if len(np.unique(pts)) < len(pts):
+    if len(np.unique(pts)) < max(len(pts), 1):
+        # Some damaged files and old containers tell times only when they are decoded.
         pts, time_base = _parse_framecrc(_list_packets(path, copy=False).stdout)
-    start = re.search(r"Duration: .*?start: (-?[\d.]+)", listing.stderr)
-    start_s = float(start.group(1)) if start else 0.0
-    shown = pts[pts * float(time_base) >= start_s - 1e-6]
+    if not len(pts):
+        raise InputError(f"{path} cannot be read as a video: {_reason(path, listing.stderr)}")
+    start = _start(listing.stderr, time_base)
+    shown = pts[pts >= float(start / time_base)]
     stream = next((line for line in listing.stderr.splitlines() if "Video:" in line), "")
     rotation = re.search(r"rotation of (-?[\d.]+) degrees", listing.stderr)
     rotation_deg = round(float(rotation.group(1))) if rotation else 0
@@ -92,7 +93,7 @@ def probe(path: Path | str) -> VideoInfo:
         pixel_aspect=_pixel_aspect(listing.stdout, rotation_deg),
         pts=shown,
         time_base=time_base,
-        start_s=start_s,
+        start=start,
         duration_s=float((shown[-1] - shown[0] + step) * time_base),
         codec=codec.group(1) if codec else "unknown",
         rotation_deg=rotation_deg,
@@ -134,6 +135,14 @@ def _parse_framecrc(text: str) -> tuple[np.ndarray, Fraction]:
     return pts, Fraction(int(base.group(1)), int(base.group(2))) if base else Fraction(1)
 
 
+def _start(stderr: str, time_base: Fraction) -> Fraction:
+    """Start of the file in seconds; ffmpeg prints microseconds, a tick that near is what was meant."""
+    found = re.search(r"Duration: .*?start: (-?[\d.]+)", stderr)
+    printed = Fraction(found.group(1)) if found else Fraction(0)
+    tick = round(printed / time_base) * time_base
+    return tick if abs(tick - printed) <= Fraction(1, 10**6) else printed
+
+
 def _pixel_aspect(text: str, rotation_deg: int) -> float:
     found = re.search(r"#sar 0: (\d+)/(\d+)", text)
     aspect = int(found.group(1)) / int(found.group(2)) if found and int(found.group(1)) else 1.0
@@ -153,16 +162,18 @@ def _decoded_size(path: Path) -> tuple[int, int]:
     return int(header.group(2)), int(header.group(1))
 
 
-def _reason(stderr: str) -> str:
+def _reason(path: Path, stderr: str) -> str:
     """Why there is no video, with the way out where the reason tells it."""
-    text = last_error(stderr)
-    if "matches no streams" in text:
+    if "matches no streams" in stderr:
         return "it has no video stream"
     if "moov atom not found" in stderr:
-        return "its index is missing, the file was cut off while recording or copying (moov atom not found)"
-    return text
+        with open(path, "rb") as file:
+            if b"ftyp" in file.read(64):
+                return "its index is missing, the file was cut off while recording or copying; copy it again"
+        return "it is of no video format that ffmpeg knows"
+    return last_error(stderr)
 
 
 def _damage(path: Path, stderr: str, count: int) -> tuple[str, ...]:
     errors = errors_of(stderr)
-    return (f"{path.name} is damaged ({errors[-1]}): {count} frames are listed",) if errors else ()
+    return (f"{path.name} is damaged ({errors[-1]}), {count} frames are left",) if errors else ()
