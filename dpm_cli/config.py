@@ -42,7 +42,7 @@ class ReconstructSettings:
     """Pairs at a time; None = chosen from the free memory, then frozen in the manifest."""
     clip: ClipSettings = ClipSettings()
     pairs: str = "auto"
-    """`auto`, `complete`, or strides such as `1,2,4,8`."""
+    """`auto`, `complete`, strides such as `1,2,4,8`, or `window:N` for a predictor that sees N frames at once."""
     fov_deg: float | None = None
     """Horizontal field of view of the source in degrees."""
     intrinsics: str | None = None

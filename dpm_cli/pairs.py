@@ -24,7 +24,9 @@ def parse_strides(graph: str) -> tuple[int, ...] | None:
     except ValueError:
         strides = ()
     if not strides or strides[0] < 1:
-        raise UsageError(f"--pairs {graph}: give auto, complete or strides such as 1,2,4,8")
+        raise UsageError(
+            f"--pairs {graph}: give auto, complete, strides such as 1,2,4,8, or window:N"
+        )
     return strides
 
 

@@ -97,7 +97,7 @@ class PassStore:
     def write_chunk(self, start: int, stop: int, arrays: dict[str, np.ndarray]) -> None:
         """Write the small arrays of passes start..stop-1; call it after their dense files."""
         with atomic_path(self.folder / f"chunk_{start:06d}_{stop:06d}.npz") as path:
-            np.savez(path, **arrays)
+            np.savez(path, **arrays)  # pyright: ignore[reportArgumentType]
 
     def read_chunks(self) -> dict[str, np.ndarray]:
         """The small arrays of all passes, joined in order along the first axis."""

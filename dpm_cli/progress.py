@@ -4,7 +4,7 @@ The library takes a `Reporter` and never prints. `SilentReporter` is the default
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from rich.console import Console
@@ -18,13 +18,13 @@ from rich.progress import (
 )
 from tqdm import tqdm
 
-_IN_LOGS = {"mininterval": 30.0, "miniters": 1, "ascii": True, "ncols": 80}
-
 
 class Reporter(Protocol):
     """What a long-running function tells its caller."""
 
-    def task(self, description: str, total: int | None):
+    def task(
+        self, description: str, total: int | None
+    ) -> AbstractContextManager[Callable[..., object]]:
         """Context manager that yields `advance(n=1)`."""
         ...
 
@@ -41,7 +41,7 @@ class SilentReporter:
     """Says nothing."""
 
     @contextmanager
-    def task(self, description: str, total: int | None) -> Iterator[Callable[..., None]]:
+    def task(self, description: str, total: int | None) -> Iterator[Callable[..., object]]:
         """Yield an `advance` that does nothing."""
         yield lambda n=1: None
 
@@ -59,10 +59,17 @@ class RichReporter:
         self.console, self.verbose = console, verbose
 
     @contextmanager
-    def task(self, description: str, total: int | None) -> Iterator[Callable[..., None]]:
+    def task(self, description: str, total: int | None) -> Iterator[Callable[..., object]]:
         """Yield `advance(n=1)` that moves a bar of `total` steps."""
         if not self.console.is_terminal:
-            with tqdm(total=total, desc=description, file=self.console.file, **_IN_LOGS) as bar:
+            with tqdm(
+                total=total,
+                desc=description,
+                file=self.console.file,
+                mininterval=30.0,
+                ascii=True,
+                ncols=80,
+            ) as bar:
                 yield bar.update
             return
         columns = (

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -19,7 +21,7 @@ class Frames:
         return np.stack([np.full((4, 6, 3), i, np.uint8) for i in indices])
 
 
-class Counting:
+class Counting(Any):
     """A predictor that remembers what it was asked and can run out of memory above a batch."""
 
     def __init__(self, limit=99):
@@ -52,31 +54,31 @@ def answers(chunks):
 
 def test_each_frame_is_encoded_once_and_answers_are_in_place():
     predictor = Counting()
-    got = answers(predict_pairs(Frames(), PAIRS, predictor, batch_size=5, **CPU))  # type: ignore[arg-type]
+    got = answers(predict_pairs(Frames(), PAIRS, predictor, batch_size=5, **CPU))
     assert got == {e: i * 100.0 + j for e, (i, j) in enumerate(PAIRS)}
     assert sorted(predictor.encoded) == list(range(12))
 
 
 def test_batch_size_does_not_change_answers():
-    one = answers(predict_pairs(Frames(), PAIRS, Counting(), batch_size=1, **CPU))  # type: ignore[arg-type]
-    many = answers(predict_pairs(Frames(), PAIRS, Counting(), batch_size=24, **CPU))  # type: ignore[arg-type]
+    one = answers(predict_pairs(Frames(), PAIRS, Counting(), batch_size=1, **CPU))
+    many = answers(predict_pairs(Frames(), PAIRS, Counting(), batch_size=24, **CPU))
     assert one == many
 
 
 def test_out_of_memory_halves_the_batch_and_loses_nothing():
     predictor = Counting(limit=3)
-    got = answers(predict_pairs(Frames(), PAIRS, predictor, batch_size=8, **CPU))  # type: ignore[arg-type]
+    got = answers(predict_pairs(Frames(), PAIRS, predictor, batch_size=8, **CPU))
     assert len(got) == len(PAIRS)
     assert max(predictor.batches) <= 3
 
 
 def test_out_of_memory_for_one_pair_is_exit_code_5():
     with pytest.raises(MemoryExhaustedError, match="--size"):
-        list(predict_pairs(Frames(), PAIRS, Counting(limit=0), batch_size=2, **CPU))  # type: ignore[arg-type]
+        list(predict_pairs(Frames(), PAIRS, Counting(limit=0), batch_size=2, **CPU))
 
 
 def test_done_rows_are_skipped():
     chunks = list(
         predict_pairs(Frames(), PAIRS, Counting(), batch_size=4, done=[(0, 4), (8, 12)], **CPU)
-    )  # type: ignore[arg-type]
+    )
     assert [(c.start, c.stop) for c in chunks] == [(4, 8), (12, 16), (16, 20), (20, 24)]

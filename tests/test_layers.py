@@ -12,8 +12,10 @@ LAYERS: list[set[str]] = [
     {"geometry", "network", "video", "formats", "dense_flow", "pairs", "metrics"},
     {"sequence", "losses", "weights", "synthetic", "clip_store", "shots", "pass_store"},
     {"predictors", "align", "datasets"},
-    {"engine", "fusion", "export", "preview"},
-    {"pipeline", "pair_flow", "train", "evaluate", "benchmark", "doctor"},
+    {"engine", "fusion", "export"},
+    {"window_engine"},
+    {"pipeline", "train", "benchmark", "doctor"},
+    {"pair_flow", "evaluate"},
     {"cli"},
     {"__init__", "__main__"},
 ]

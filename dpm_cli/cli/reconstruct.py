@@ -55,7 +55,10 @@ def reconstruct(
     ] = "auto",
     pairs: Annotated[
         str,
-        typer.Option(help="auto, complete, or strides such as 1,2,4,8.", rich_help_panel=_MODEL),
+        typer.Option(
+            help="auto, complete, strides such as 1,2,4,8, or window:N (vdpm).",
+            rich_help_panel=_MODEL,
+        ),
     ] = "auto",
     size: Annotated[
         int | None,

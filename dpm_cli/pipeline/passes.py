@@ -1,18 +1,38 @@
 """Predict every pair, reduce it and put what later stages need on disk."""
 
-from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from dpm_cli.engine import Chunk, predict_pairs
+from dpm_cli.engine import predict_pairs
 from dpm_cli.geometry.reduce import PairReduction, reduce_pair
+from dpm_cli.pairs import pair_graph
 from dpm_cli.pass_store import DensePass, PassStore
 from dpm_cli.pipeline.user_masks import UserMasks
 from dpm_cli.predictors.protocol import Predictor
 from dpm_cli.progress import Reporter
 from dpm_cli.structures import Clip
+from dpm_cli.window_engine import WindowGraph, predict_windows, window_graph, window_size
+
+
+@dataclass(frozen=True, eq=False)
+class PairGraph:
+    """Pairs that are predicted one by one."""
+
+    pairs: np.ndarray
+    """(E, 2) int64."""
+
+
+PassGraph = PairGraph | WindowGraph
+
+
+def pass_graph(shot: np.ndarray, graph: str) -> PassGraph:
+    """The passes of a clip with shots (T,) for the value of `--pairs`."""
+    size = window_size(graph)
+    return PairGraph(pair_graph(shot, graph)) if size is None else window_graph(shot, size)
+
 
 GRID_PX = 8
 """Pixels between the grid points that the alignment sees."""
@@ -29,7 +49,7 @@ _SMALL = (
 
 def run_passes(
     clip: Clip,
-    pairs: np.ndarray,
+    graph: PassGraph,
     predictor: Predictor,
     folder: Path,
     *,
@@ -44,7 +64,7 @@ def run_passes(
 
     Args:
         clip: the decoded clip.
-        pairs: (E, 2) directed pairs.
+        graph: the directed pairs, and the windows they come from, if any.
         predictor: prepared for the clip.
         folder: of the store.
         intrinsics: (3, 3) or (T, 3, 3) at the working size where known.
@@ -56,20 +76,23 @@ def run_passes(
     """
     store = PassStore(folder)
     done = store.done()
-    with reporter.task("pairs", len(pairs)) as advance:
+    with reporter.task("pairs", len(graph.pairs)) as advance:
         advance(sum(stop - start for start, stop in done))
-        chunks: Iterable[Chunk] = predict_pairs(
-            clip.frames,
-            pairs,
-            predictor,
-            device=device,
-            dtype=dtype,
-            batch_size=batch_size,
-            done=done,
-            reporter=reporter,
-        )
+        if isinstance(graph, WindowGraph):
+            chunks = predict_windows(clip.frames, graph, predictor, device=device, done=done)
+        else:
+            chunks = predict_pairs(
+                clip.frames,
+                graph.pairs,
+                predictor,
+                device=device,
+                dtype=dtype,
+                batch_size=batch_size,
+                done=done,
+                reporter=reporter,
+            )
         for chunk in chunks:
-            rows = pairs[chunk.start : chunk.stop]
+            rows = graph.pairs[chunk.start : chunk.stop]
             prediction = masks.apply(chunk.prediction, rows) if masks else chunk.prediction
             K = None if intrinsics is None else _per_view(intrinsics, rows).to(device)
             reduction = reduce_pair(

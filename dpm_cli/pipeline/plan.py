@@ -11,7 +11,7 @@ from dpm_cli.clip_store import plan_clip
 from dpm_cli.config import ReconstructSettings, RunTarget
 from dpm_cli.devices import auto_batch_size, pick_device, pick_dtype
 from dpm_cli.engine import predict_pairs
-from dpm_cli.pairs import pair_graph
+from dpm_cli.pipeline.passes import pass_graph
 from dpm_cli.predictors import load_predictor
 from dpm_cli.predictors.protocol import Predictor
 from dpm_cli.structures import Clip
@@ -99,7 +99,7 @@ def _plan(
         max_frames=options.max_frames,
     )
     pixels = planned.size[0] * planned.size[1]
-    pairs = pair_graph(np.zeros(len(planned), np.int64), settings.pairs)
+    pairs = pass_graph(np.zeros(len(planned), np.int64), settings.pairs).pairs
     pair_bytes = info.pair_bytes_per_pixel * pixels
     batch = settings.batch_size or auto_batch_size(pair_bytes, device)
     source_pixels = planned.source_size[0] * planned.source_size[1]

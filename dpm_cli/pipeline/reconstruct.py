@@ -20,11 +20,10 @@ from dpm_cli.config import ClipSettings, ReconstructSettings, RunTarget
 from dpm_cli.devices import auto_batch_size, peak_memory_bytes, pick_device, pick_dtype
 from dpm_cli.errors import DpmError, PartialResultError
 from dpm_cli.export import write_run_outputs
-from dpm_cli.pairs import pair_graph
 from dpm_cli.pipeline.align_run import align_run
 from dpm_cli.pipeline.calibration import given_intrinsics
 from dpm_cli.pipeline.frames import fuse_run
-from dpm_cli.pipeline.passes import run_passes
+from dpm_cli.pipeline.passes import pass_graph, run_passes
 from dpm_cli.pipeline.run_state import WORK, clear_own_files, examine_folder
 from dpm_cli.pipeline.stopwatch import Stopwatch
 from dpm_cli.pipeline.user_masks import UserMasks
@@ -185,7 +184,8 @@ def _compute(target, settings, machine, plan, writer, watch, reporter) -> None:
         reporter.note(
             f"{shot[-1] + 1} shots: frames {', '.join(map(str, np.flatnonzero(np.diff(shot)) + 1))} start new ones"
         )
-    pairs = pair_graph(shot, settings.pairs)
+    graph = pass_graph(shot, settings.pairs)
+    pairs = graph.pairs
     batch = writer.manifest.get("batch_size") or settings.batch_size
     pair_bytes = info.pair_bytes_per_pixel * clip.size[0] * clip.size[1]
     batch = batch or auto_batch_size(pair_bytes, machine.device)
@@ -198,7 +198,7 @@ def _compute(target, settings, machine, plan, writer, watch, reporter) -> None:
     with watch.time("predict"):
         store = run_passes(
             clip,
-            pairs,
+            graph,
             machine.predictor,
             work / "passes",
             intrinsics=K,

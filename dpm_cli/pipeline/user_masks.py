@@ -40,8 +40,10 @@ class UserMasks:
     def read(self, t: int) -> np.ndarray:
         """(H, W) bool at the working size."""
         mask = np.asarray(iio.imread(self.paths[t]))
-        mask = (mask.reshape(*mask.shape[:2], -1) > 0).any(-1).astype(np.uint8)
-        return cv2.resize(mask, self.size[::-1], interpolation=cv2.INTER_NEAREST).astype(bool)
+        marked = np.any(mask.reshape(*mask.shape[:2], -1) > 0, axis=-1)
+        return cv2.resize(
+            marked.view(np.uint8), self.size[::-1], interpolation=cv2.INTER_NEAREST
+        ).astype(bool)
 
     def apply(self, prediction: PairPrediction, pairs: np.ndarray) -> PairPrediction:
         """The prediction with its motion logit replaced by the masks of pairs (B, 2)."""
