@@ -110,12 +110,16 @@ def vdpm_modules(net, arrays):
 
 
 def put_decoder_blocks(out, net):
-    wide_one, wide_two = (grid_table((4, 6), 128, CPU, first=1, special=6, repeat=n) for n in (1, 2))
+    wide_one, wide_two = (
+        grid_table((4, 6), 128, CPU, first=1, special=6, repeat=n) for n in (1, 2)
+    )
     frame, across = net.decoder.frame_blocks[0][0], net.decoder.global_blocks[0][0]
     for suffix in ("", "_small"):
         if out.have(f"adaln_frame{suffix}.x"):
             condition = out.get_tensor(f"adaln_frame{suffix}.cond")
-            for name, value in zip(("shift", "scale", "gate"), frame.modulation(condition), strict=True):
+            for name, value in zip(
+                ("shift", "scale", "gate"), frame.modulation(condition), strict=True
+            ):
                 out.put(f"adaln_frame{suffix}.{name}", value)
             x = out.get_tensor(f"adaln_frame{suffix}.x")
             out.put(f"adaln_frame{suffix}.out", frame(x, condition[:, None], wide_one))
@@ -132,7 +136,10 @@ def put_dense_head(out, head):
         out.put(name, position_code(int(channels[1:]), (rows, columns), (height, width), CPU))
     if out.have("dpt.tokens0"):
         tokens, grid = [out.get_tensor(f"dpt.tokens{i}") for i in range(4)], (4, 6)
-        out.put("dpt.projects0", head.projects[0](head.norm(tokens[0]).transpose(1, 2).unflatten(2, grid)))
+        out.put(
+            "dpt.projects0",
+            head.projects[0](head.norm(tokens[0]).transpose(1, 2).unflatten(2, grid)),
+        )
         fused = head.refine(head.pyramid(tokens, grid))
         out.put("dpt.refinenet4", fused[0])
         out.put("dpt.refinenet3", fused[1])
@@ -180,7 +187,10 @@ def vdpm_stages(net, arrays, images):
     one, window = aggregator.ropes((4, 6), len(images), CPU)
     x = aggregator.frame_blocks[0](x[0], one)
     out.put("frame_block_0", x)
-    out.put("global_block_0", aggregator.global_blocks[0](x.flatten(0, 1)[None], window)[0].unflatten(0, (2, -1)))
+    out.put(
+        "global_block_0",
+        aggregator.global_blocks[0](x.flatten(0, 1)[None], window)[0].unflatten(0, (2, -1)),
+    )
     tokens = net.aggregate(patches[None])
     for layer, value in zip(net.config.hooks, tokens.layers, strict=True):
         out.put(f"agg_{layer}", value[0])

@@ -32,7 +32,11 @@ GAIN = {
     "output_conv2.2.weight": 0.6,
     "pose_branch.fc2.weight": 0.4,
 }
-NORM = {"q_norm.weight": (0.2, 1.5), "k_norm.weight": (0.2, 1.5), "patch_embed.norm.weight": (0.01, 0.05)}
+NORM = {
+    "q_norm.weight": (0.2, 1.5),
+    "k_norm.weight": (0.2, 1.5),
+    "patch_embed.norm.weight": (0.01, 0.05),
+}
 BIAS = {
     "projq.bias": 0.4,
     "projk.bias": 0.4,
@@ -67,7 +71,9 @@ def filled(keys):
             name = name.replace(f".scratch.layer_rn.{i}.", f".scratch.layer{i + 1}_rn.")
         scale, offset = scale_and_offset(name, shape)
         rng = np.random.Generator(np.random.Philox(key=zlib.crc32(name.encode())))
-        values = rng.standard_normal(shape, dtype=np.float32) * np.float32(scale) + np.float32(offset)
+        values = rng.standard_normal(shape, dtype=np.float32) * np.float32(scale) + np.float32(
+            offset
+        )
         state[name] = torch.from_numpy(values)
     return {name: state.get(name, state[canonical(name)]) for name in keys}
 
@@ -94,7 +100,9 @@ def images_u8(key, n, height, width):
 def kept():
     """The share in the repository: {"keys", "configs", "cases"} and the arrays."""
     about = json.loads(lzma.decompress((DATA / "parity_keys.json.xz").read_bytes()))
-    about["keys"] = {net: {n: tuple(s) for n, s in keys.items()} for net, keys in about["keys"].items()}
+    about["keys"] = {
+        net: {n: tuple(s) for n, s in keys.items()} for net, keys in about["keys"].items()
+    }
     return about, np.load(DATA / "parity.npz")
 
 

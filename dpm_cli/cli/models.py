@@ -125,17 +125,11 @@ def import_file(
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, header_style="bold")
-    for title in ("name", "--model", "size", "here", "sha256", "licence", "what it can do"):
-        table.add_column(title, overflow="fold")
+    width = max(len(row["name"]) for row in rows)
     for row in rows:
-        size = f"{row['size_bytes'] / 1e9:.2f} GB" if row["size_bytes"] else "?"
-        digest = row["sha256"][:12] if row["sha256"] else "unknown"
-        here = "yes" if row["here"] else "no"
-        table.add_row(
-            row["name"], row["predictor"], size, here, digest, row["licence"], row["abilities"]
-        )
-    Console().print(table)
+        size = f"{row['size_bytes'] / 1e9:.2f} GB" if row["size_bytes"] else "size unknown"
+        digest = f"sha256 {row['sha256'][:16]}" if row["sha256"] else "sha256 unknown"
+        here = "here" if row["here"] else "not here"
+        emit(f"{row['name']:<{width}}  --model {row['predictor']:<9}  {size:>12}  {digest}  {here}")
+        emit(f"{'':<{width}}  {row['abilities']}")
+        emit(f"{'':<{width}}  licence: {row['licence']}")

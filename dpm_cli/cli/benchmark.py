@@ -1,0 +1,77 @@
+"""`dpm benchmark`."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def benchmark(
+    model: Annotated[
+        str,
+        typer.Option(help="random (a quarter-size network, no weights needed), dpm-large or vdpm."),
+    ] = "random",
+    weights: Annotated[
+        Path | None, typer.Option(envvar="DPM_WEIGHTS", help="Weights file.")
+    ] = None,
+    frames: Annotated[int, typer.Option(min=2, help="Length of the clip.")] = 8,
+    size: Annotated[str, typer.Option(help="Working size, WIDTHxHEIGHT in pixels.")] = "192x112",
+    pairs: Annotated[
+        str, typer.Option(help="auto, complete, or strides such as 1,2,4,8.")
+    ] = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Pairs at a time.")] = 4,
+    device: Annotated[
+        str, typer.Option(envvar="DPM_DEVICE", help="auto, cpu, cuda or mps.")
+    ] = "auto",
+    dtype: Annotated[
+        str, typer.Option(envvar="DPM_DTYPE", help="auto, float32, bfloat16 or float16.")
+    ] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
+) -> None:
+    """Pairs per second here, against the published way of running such networks, with the same weights.
+
+    [bold]Examples[/bold]
+
+      dpm benchmark
+
+      dpm benchmark --model dpm-large --frames 12 --size 512x288 --batch-size 8
+    """
+    import numpy as np
+    import torch
+
+    from dpm_cli.benchmark import random_images, random_predictor, run_benchmark
+    from dpm_cli.cli.console import emit, reporter
+    from dpm_cli.devices import pick_device, pick_dtype
+    from dpm_cli.errors import UsageError
+    from dpm_cli.pairs import pair_graph
+    from dpm_cli.predictors import load_predictor
+
+    on = pick_device(device)
+    number_format = pick_dtype(dtype, on)
+    if model == "random":
+        predictor = random_predictor(on, number_format)
+    elif model in ("dpm-large", "vdpm"):
+        predictor = load_predictor(model, weights=weights, device=on, dtype=number_format)
+    else:
+        raise UsageError(f"--model {model}: choose random, dpm-large or vdpm")
+    width, _, height = size.partition("x")
+    if not (width.isdigit() and height.isdigit()):
+        raise UsageError(f"--size {size}: give WIDTHxHEIGHT, for example 512x288")
+    graph = torch.from_numpy(pair_graph(np.zeros(frames, np.int64), pairs))
+    images = random_images(frames, (int(height), int(width)), on)
+    result = run_benchmark(
+        predictor, images, graph, batch_size=batch_size, reporter=reporter(quiet)
+    )
+    if as_json:
+        ratios = {"ratio": result.ratio, "ratio_same_directions": result.ratio_same_directions}
+        emit(json.dumps({**asdict(result), **ratios, "pairs_per_second": result.pairs_per_second}))
+        return
+    emit(
+        f"{result.pairs_per_second:.2f} pairs/s ({result.model}, {size}, {result.device}): a clip of {frames} frames, "
+        f"{result.pairs} pairs, in {result.ours_s:.1f} s; published way {result.published_s:.1f} s = "
+        f"{result.ratio:.2f}x, {result.ratio_same_directions:.2f}x with both directions; "
+        f"largest difference {result.largest_difference:.0e}"
+    )

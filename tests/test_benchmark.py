@@ -1,0 +1,59 @@
+"""The benchmark: both ways give the same answers, and ours is the faster one."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from network_helpers import tiny_pair
+from typer.testing import CliRunner
+
+from dpm_cli.benchmark import random_images, run_benchmark
+from dpm_cli.cli import app
+from dpm_cli.pairs import pair_graph
+from dpm_cli.predictors.large import LargePredictor
+from dpm_cli.predictors.protocol import PredictorInfo
+from dpm_cli.progress import SilentReporter
+
+CPU = torch.device("cpu")
+
+
+class Counting(LargePredictor):
+    """Counts what it is asked for."""
+
+    frames = pairs = 0
+
+    def encode(self, images):
+        self.frames += len(images)
+        return super().encode(images)
+
+    def predict(self, features_1, features_2):
+        self.pairs += len(features_1["tokens"])
+        return super().predict(features_1, features_2)
+
+
+def test_the_published_way_is_run_as_published_and_answers_agree():
+    info = PredictorInfo("tiny", None, "none", 16, 64, bidirectional=True)
+    predictor = Counting(tiny_pair(), info, CPU, torch.float32)
+    pairs = torch.from_numpy(pair_graph(np.zeros(4, np.int64), "1,2"))
+    result = run_benchmark(
+        predictor, random_images(4, (32, 48), CPU), pairs, batch_size=2, reporter=SilentReporter()
+    )
+    assert len(pairs) == result.pairs == 5
+    warm_frames, warm_pairs = 2 + 4, 1 + 1
+    assert predictor.frames == warm_frames + 2 * 10 + 4 + 4
+    assert predictor.pairs == warm_pairs + 10 + 5 + 10
+    assert result.largest_difference < 1e-5
+    assert result.ratio > 1
+    assert result.ratio == pytest.approx(result.published_s / result.ours_s)
+
+
+def test_command():
+    arguments = ["benchmark", "--frames", "2", "--size", "32x32", "--device", "cpu", "--json", "-q"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    assert result["pairs"] == 1
+    assert result["ratio"] > 0
+    wrong = CliRunner().invoke(app, ["benchmark", "--model", "nothing"])
+    assert "choose random" in str(wrong.exception)
