@@ -21,11 +21,16 @@ class Frames:
         return np.stack([np.full((4, 6, 3), i, np.uint8) for i in indices])
 
 
-class Counting(Any):
+class Counting:
     """A predictor that remembers what it was asked and can run out of memory above a batch."""
 
     def __init__(self, limit=99):
         self.encoded, self.limit, self.batches = [], limit, []
+
+    info: Any = None
+
+    def prepare(self, clip, intrinsics):
+        pass
 
     def encode(self, images):
         ids = (images[:, 0, 0, 0] * 255).round()
