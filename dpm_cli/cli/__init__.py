@@ -8,6 +8,7 @@ import typer
 from dpm_cli.cli.benchmark import benchmark
 from dpm_cli.cli.console import emit, stderr_console
 from dpm_cli.cli.doctor import doctor
+from dpm_cli.cli.evaluate import evaluate
 from dpm_cli.cli.export import export
 from dpm_cli.cli.flow import flow
 from dpm_cli.cli.info import info
@@ -50,6 +51,7 @@ app.command()(export)
 app.command()(info)
 app.add_typer(models_app, name="models")
 app.command()(synth)
+app.command()(evaluate)
 app.command()(benchmark)
 app.command()(doctor)
 app.command()(train)

@@ -12,6 +12,7 @@ from dpm_cli.datasets.pointodyssey import read_pointodyssey
 from dpm_cli.datasets.rgbd import read_7scenes, read_redwood, read_slambook
 from dpm_cli.datasets.sintel import read_sintel
 from dpm_cli.datasets.spring import read_spring
+from dpm_cli.datasets.synth import read_synth
 from dpm_cli.datasets.tapvid3d import read_tapvid3d
 from dpm_cli.datasets.truth import SequenceTruth
 from dpm_cli.datasets.tum_rgbd import read_bonn, read_tum
@@ -37,6 +38,7 @@ READERS: dict[str, Callable[[Path], list[SequenceTruth]]] = {
     "flyingchairs": read_flyingchairs,
     "redwood": read_redwood,
     "slambook": read_slambook,
+    "synth": read_synth,
 }
 
 

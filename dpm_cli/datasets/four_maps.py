@@ -17,6 +17,8 @@ MOVING_SHARE = 1e-3
 """A pixel moves if its point's displacement exceeds this share of its depth."""
 _SEEN_SHARE = 0.02
 """A point is seen in the other image if its depth there agrees with the other map to this share."""
+_FLOW_LIMIT = 10.0
+"""Flow of points that pass behind the camera is held at this many image sizes."""
 
 
 def has_four_maps(truth: SequenceTruth) -> bool:
@@ -125,7 +127,8 @@ def _into_other(
     seen = transform_map(invert(cam2world), world)
     target = project_map(seen, K)
     grid = pixel_grid(height, width, dtype=torch.float64)
-    flow = torch.where(valid[..., None], target - grid, 0.0)
+    limit = _FLOW_LIMIT * max(height, width)
+    flow = torch.where(valid[..., None], target - grid, 0.0).clamp(-limit, limit)
     nearest = target.round().long()
     inside = (nearest >= 0).all(-1) & (nearest[..., 0] < width) & (nearest[..., 1] < height)
     index = nearest[..., 1].clamp(0, height - 1) * width + nearest[..., 0].clamp(0, width - 1)

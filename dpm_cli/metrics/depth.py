@@ -107,6 +107,16 @@ def scale_spread(depth: np.ndarray, truth: np.ndarray, valid: np.ndarray) -> flo
     return float(np.std(logs)) if logs else float("nan")
 
 
+def fill(depth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Depth (H, W) with something everywhere: what is not `predicted` is put at the far end (98 %) of what is.
+
+    A pixel without an estimate is claimed to be sky; where there is truth it must count, not be left out.
+    """
+    if not predicted.any():
+        return np.ones_like(depth)
+    return np.where(predicted, depth, np.percentile(depth[predicted], 98)).astype(depth.dtype)
+
+
 def cover(predicted: np.ndarray, valid: np.ndarray) -> float:
     """Fraction of the pixels with truth (`valid`) for which there is a prediction (`predicted`, bool)."""
     return masked_mean(predicted.astype(np.float32), valid)
