@@ -40,8 +40,9 @@ def sequence_arrays(truth: "ClipTruth", fps: float = 24.0) -> dict[str, np.ndarr
     """All keys of one clip (B = 1) at `fps` frames a second."""
     truth = truth.to("cpu")
     frames = truth.depth.shape[1]
-    world_from_scene = invert(truth.cam2world[0, 0].double())
-    cam2world = world_from_scene @ truth.cam2world[0].double()
+    scene_from_cam = _exact_rotation(truth.cam2world[0])
+    world_from_scene = invert(scene_from_cam[0])
+    cam2world = world_from_scene @ scene_from_cam
     depth, K = truth.depth[0], truth.intrinsics[0]
     valid = depth > 0
     points = transform_map(cam2world, unproject(depth.double(), K.double())) * valid[..., None]
@@ -74,10 +75,19 @@ def sequence_arrays(truth: "ClipTruth", fps: float = 24.0) -> dict[str, np.ndarr
     }
 
 
+def _exact_rotation(pose: Tensor) -> Tensor:
+    """Rigid (..., 4, 4) in float64 with rotations orthonormal beyond single precision: one Newton step."""
+    out = pose.double()
+    R = out[..., :3, :3]
+    eye = torch.eye(3, dtype=torch.float64)
+    out[..., :3, :3] = R @ (1.5 * eye - 0.5 * R.transpose(-1, -2) @ R)
+    return out
+
+
 def _objects(truth: "ClipTruth", world_from_scene: Tensor) -> dict[str, Tensor]:
     """The state of all objects, in the world of the first camera."""
     rows = {key: getattr(truth, name)[0] for key, name in _OBJECT_KEYS.items()}
-    poses = world_from_scene @ truth.pose[0].double()
+    poses = world_from_scene @ _exact_rotation(truth.pose[0])
     return rows | {"object_id": truth.object_id[0], "object_poses": poses, "seed": truth.seed[0]}
 
 
