@@ -1,0 +1,44 @@
+"""Depth of one frame from all passes that see it: confidence-weighted median in log depth.
+
+A mean would invent points between a near and a far surface where passes disagree about an edge; a median takes a side.
+"""
+
+import numpy as np
+import torch
+
+
+def fuse_log_depth(log_depth: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted median of N log-depth maps and its confidence.
+
+    Args:
+        log_depth: (N, H, W) in one scale.
+        confidence: (N, H, W) 1 / expected relative error; 0 = no vote. The weight is its square.
+
+    Returns:
+        log depth (H, W) float32, 0 where nothing votes, and confidence (H, W) float32. The expected error is the larger
+        of what the maps say of themselves (their weighted median; errors of passes that share a frame are
+        correlated, so averaging is not credited) and of their disagreement.
+    """
+    values, c = torch.from_numpy(log_depth).float(), torch.from_numpy(confidence).float()
+    weights = c * c
+    fused = median_over_maps(values, weights)
+    error = median_over_maps(torch.where(c > 0, 1 / c.clamp_min(1e-9), c), weights)
+    spread = 1.4826 * median_over_maps((values - fused).abs(), weights)
+    worst = torch.maximum(error, spread)
+    fused_confidence = torch.where(worst > 0, 1 / worst.clamp_min(1e-9), worst)
+    return fused.numpy(), fused_confidence.numpy()
+
+
+def median_over_maps(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Weighted median (...) over the first axis of (N, ...), the mean of both middles on a tie; 0 without weight."""
+    if len(values) == 1:
+        return torch.where(weights[0] > 0, values[0], 0.0)
+    values, order = torch.where(weights > 0, values, torch.inf).sort(0)
+    cumulative = weights.gather(0, order).cumsum(0)
+    half = cumulative[-1] / 2
+    last = len(values) - 1
+    lower = (cumulative < half * (1 - 1e-6)).sum(0).clamp_max(last)
+    upper = (cumulative <= half * (1 + 1e-6)).sum(0).clamp_max(last)
+    pair = values.gather(0, torch.stack((lower, upper)))
+    upper_value = torch.where(pair[1].isfinite(), pair[1], pair[0])
+    return torch.where(half > 0, (pair[0] + upper_value) / 2, 0.0)

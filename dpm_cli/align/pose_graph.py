@@ -1,0 +1,258 @@
+"""Robust least squares on cameras, depth levels of frames and log scales of passes (spec section 6).
+
+A pass (i, j) measures eight numbers, each with its deviation:
+    the twist between predicted and measured relative camera     log( T_j^-1 T_i [R | e^a t]^-1 )     6
+    its depth against either frame's level                       a + offset_i - b_i,  a + offset_j - b_j     2
+The scale `a` appears in this pass only and is eliminated in closed form (a projection of the eight rows). What is left
+are seven unknowns a frame: a sparse symmetric system, solved with Levenberg-Marquardt damping.
+
+First the cameras alone, with a cost that is nearly L1, because a wrong pass in the starting tree fits perfectly and
+must be outvoted (scales stay: a world that shrinks would lessen what wrong passes cost). Then everything, with
+Geman-McClure. Widths follow the median misfit, so covariances need to be right only up to a common factor.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.sparse import coo_matrix
+from scipy.sparse.linalg import splu
+from torch import Tensor
+
+from dpm_cli.align.scales import DepthOffsets
+from dpm_cli.geometry.rigid import adjoint, invert, rigid, se3_exp, se3_log
+
+_WIDTH = 8.0
+"""Misfit (1 = typical) at which Geman-McClure leaves a quarter of the weight."""
+_POSE_CHI2, _DEPTH_CHI2 = 5.348, 0.455
+"""Medians of chi-square with six degrees of freedom and with one."""
+
+
+@dataclass(frozen=True, eq=False)
+class GraphState:
+    """Unknowns and what they leave unexplained."""
+
+    cam2world: Tensor
+    """(T, 4, 4)."""
+    level: Tensor
+    """(T,)."""
+    log_scale: Tensor
+    """(E,)."""
+    weight: Tensor
+    """(E,) 0..1, of the pose times that of the depth."""
+    twist: Tensor
+    """(E, 6) pose misfit, world units and radians."""
+
+
+@dataclass(frozen=True, eq=False)
+class PassMeasurements:
+    """What E passes say, ready for the solver."""
+
+    frames_1: Tensor
+    frames_2: Tensor
+    pose: Tensor
+    """(E, 4, 4) cam2_from_cam1, pass units."""
+    whiten: Tensor
+    """(E, 6, 6) with whiten^T whiten = inverse covariance, in world units by the depth's scale.
+
+    Were the units to follow the unknown scale, a wrong pass could shrink its misfit by growing without bound.
+    """
+    offset: Tensor
+    """(E, 2)."""
+    sigma: Tensor
+    """(E, 2)."""
+
+    @classmethod
+    def make(
+        cls,
+        pairs: np.ndarray,
+        pose: np.ndarray,
+        covariance: np.ndarray,
+        offsets: DepthOffsets,
+        log_scale: np.ndarray,
+    ) -> "PassMeasurements":
+        """From poses with covariances in pass units and `log_scale` (E,), the scale by depth alone."""
+        precision = np.linalg.inv(covariance)
+        root = (
+            np.linalg.cholesky((precision + precision.transpose(0, 2, 1)) / 2)
+            .transpose(0, 2, 1)
+            .copy()
+        )
+        root[:, :, :3] *= np.exp(-log_scale)[:, None, None]
+        i, j = torch.from_numpy(pairs).T
+        given = (torch.from_numpy(v.copy()) for v in (pose, root, offsets.offset, offsets.sigma))
+        return cls(i, j, *given)
+
+
+@dataclass(frozen=True, eq=False)
+class _Unknowns:
+    cam2world: Tensor
+    level: Tensor
+    log_scale: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class _Misfit:
+    """Misfits (E,) of pose and depth, 1 = typical."""
+
+    pose: Tensor
+    depth: Tensor
+
+    def weights(self, convex: bool) -> tuple[Tensor, Tensor]:
+        if convex:
+            return (1 + self.pose).rsqrt(), (1 + self.depth).rsqrt()
+        return (_WIDTH / (_WIDTH + self.pose)) ** 2, (_WIDTH / (_WIDTH + self.depth)) ** 2
+
+    def cost(self, convex: bool) -> float:
+        both = torch.cat((6 * self.pose, self.depth)), torch.cat((self.pose, self.depth))
+        size = both[0] / both[1].clamp_min(1e-300)
+        if convex:
+            return float((size * 2 * ((1 + both[1]).sqrt() - 1)).sum())
+        return float((size * _WIDTH * both[1] / (_WIDTH + both[1])).sum())
+
+
+def optimise(
+    measured: PassMeasurements,
+    cam2world: np.ndarray,
+    level: np.ndarray,
+    log_scale: np.ndarray,
+    anchors: np.ndarray,
+    *,
+    iterations: int = 25,
+) -> GraphState:
+    """Refine cameras, levels and scales.
+
+    Args:
+        measured: E passes.
+        cam2world: (T, 4, 4) start.
+        level: (T,) start.
+        log_scale: (E,) start.
+        anchors: (T,) bool, frames that stay where they are: one in each connected part.
+        iterations: at most, for either cost; a phase stops when steps are below 1e-8 or nothing gets better.
+    """
+    x = _Unknowns(*(torch.from_numpy(v.copy()) for v in (cam2world, level, log_scale)))
+    free = np.repeat(~anchors, 7)
+    cameras = free & (np.arange(len(free)) % 7 < 6)
+    x = _descend(measured, x, cameras, True, iterations)
+    x = _descend(measured, x, free, False, iterations)
+    residual, twist = _residual(measured, x)
+    pose, depth = _misfit(measured, residual, None).weights(convex=False)
+    return GraphState(x.cam2world, x.level, x.log_scale, pose * depth, twist)
+
+
+def _descend(
+    m: PassMeasurements, x: _Unknowns, free: np.ndarray, convex: bool, iterations: int
+) -> _Unknowns:
+    """Levenberg-Marquardt on the unknowns in `free` (7 T,) bool; the convex cost leaves the scales alone.
+
+    The common factors of the misfits are those of the last accepted step.
+    """
+    damping, residual = 1e-6, _residual(m, x)[0]
+    for _ in range(iterations):
+        common = _common(m, residual)
+        misfit = _misfit(m, residual, common)
+        pose, depth = misfit.weights(convex)
+        root = torch.cat((pose[:, None].expand(-1, 6), depth[:, None].expand(-1, 2)), -1) / (
+            torch.tensor((common[0],) * 6 + (common[1],) * 2, dtype=pose.dtype)
+        )
+        step, scale_step = _step(m, x, residual, root.sqrt(), np.flatnonzero(free), damping, convex)
+        moved = x.cam2world @ se3_exp(step[:, :6])
+        new = _Unknowns(moved, x.level + step[:, 6], x.log_scale + scale_step.clamp(-0.5, 0.5))
+        new_residual = _residual(m, new)[0]
+        if _misfit(m, new_residual, common).cost(convex) <= misfit.cost(convex):
+            x, residual, damping = new, new_residual, damping / 10
+            if float(step.abs().max()) < 1e-8:
+                break
+        else:
+            damping = max(damping * 30, 1e-6)
+            if damping > 1e3:
+                break
+    return x
+
+
+def _residual(m: PassMeasurements, x: _Unknowns) -> tuple[Tensor, Tensor]:
+    """Whitened residual (E, 8) and the pose's twist (E, 6) in world units."""
+    predicted = invert(x.cam2world[m.frames_2]) @ x.cam2world[m.frames_1]
+    scaled = rigid(m.pose[:, :3, :3], x.log_scale.exp()[:, None] * m.pose[:, :3, 3])
+    twist = se3_log(predicted @ invert(scaled))
+    levels = torch.stack((x.level[m.frames_1], x.level[m.frames_2]), -1)
+    depth = (x.log_scale[:, None] + m.offset - levels) / m.sigma
+    return torch.cat(((m.whiten @ twist[..., None])[..., 0], depth), -1), twist
+
+
+def _chi2(m: PassMeasurements, residual: Tensor) -> tuple[Tensor, Tensor]:
+    """Square misfit (E,) of the pose, and of the depth ratio, in which the pass's own scale cancels."""
+    ratio = residual[:, 6] * m.sigma[:, 0] - residual[:, 7] * m.sigma[:, 1]
+    return residual[:, :6].square().sum(-1), ratio.square() / m.sigma.square().sum(-1)
+
+
+def _common(m: PassMeasurements, residual: Tensor) -> tuple[float, float]:
+    """Factors by which the passes' variances are too small, as the median misfit says; at least one."""
+    pose, depth = (float(v.median()) for v in _chi2(m, residual))
+    return max(pose / _POSE_CHI2, 1.0), max(depth / _DEPTH_CHI2, 1.0)
+
+
+def _misfit(m: PassMeasurements, residual: Tensor, common: tuple[float, float] | None) -> _Misfit:
+    factors = common or _common(m, residual)
+    pose = residual[:, :6].square().sum(-1)
+    depth = residual[:, 6:].square().sum(-1)
+    return _Misfit(pose / (6 * factors[0]), depth / factors[1])
+
+
+def _step(
+    m: PassMeasurements,
+    x: _Unknowns,
+    residual: Tensor,
+    root: Tensor,
+    free: np.ndarray,
+    damping: float,
+    fixed_scales: bool,
+) -> tuple[Tensor, Tensor]:
+    """Step (T, 7) of the frames and (E,) of the scales (zero if fixed); `root` (E, 8) squared weighs the rows."""
+    frames = len(x.level)
+    predicted = invert(x.cam2world[m.frames_2]) @ x.cam2world[m.frames_1]
+    rows = torch.zeros(len(residual), 8, 14, dtype=residual.dtype)
+    rows[:, :6, :6], rows[:, :6, 7:13] = m.whiten @ adjoint(predicted), -m.whiten
+    rows[:, 6, 6], rows[:, 7, 13] = -1 / m.sigma[:, 0], -1 / m.sigma[:, 1]
+    shift = x.log_scale.exp()[:, None] * m.pose[:, :3, 3]
+    column = torch.cat((-(m.whiten[:, :, :3] @ shift[..., None])[..., 0], 1 / m.sigma), -1) * root
+    column = column * (not fixed_scales)
+    rows, residual = rows * root[..., None], residual * root
+    unit = column / column.norm(dim=-1, keepdim=True).clamp_min(1e-150)
+    reduced_rows = rows - unit[..., None] * (unit[:, None, :] @ rows)
+    reduced = residual - unit * (unit * residual).sum(-1, keepdim=True)
+    step = _solve(m, reduced_rows, reduced, frames, free, damping)
+    own = torch.cat((step[m.frames_1], step[m.frames_2]), -1)
+    left = residual + (rows @ own[..., None])[..., 0]
+    return step, -(column * left).sum(-1) / column.square().sum(-1).clamp_min(1e-300)
+
+
+def _solve(
+    m: PassMeasurements,
+    rows: Tensor,
+    residual: Tensor,
+    frames: int,
+    free: np.ndarray,
+    damping: float,
+) -> Tensor:
+    """Damped normal equations (7 unknowns a frame), sparse; anchored frames do not move."""
+    blocks = rows.transpose(-1, -2) @ rows
+    pull = (rows.transpose(-1, -2) @ residual[..., None])[..., 0]
+    seven, size = torch.arange(7), 7 * frames
+    index = torch.cat((m.frames_1[:, None] * 7 + seven, m.frames_2[:, None] * 7 + seven), -1)
+    i, j = (v.expand_as(blocks).flatten().numpy() for v in (index[:, :, None], index[:, None, :]))
+    normal = coo_matrix((blocks.flatten().numpy(), (i, j)), shape=(size, size)).tocsr()[free][
+        :, free
+    ]
+    gradient = torch.zeros(size, dtype=pull.dtype).index_add_(0, index.flatten(), pull.flatten())
+    diagonal = normal.diagonal()
+    # Frames that robust weights cut off have no curvature; a ridge leaves them where they are.
+    ridge = damping * diagonal + 1e-13 * diagonal.max(initial=0.0) + 1e-30
+    ridge = coo_matrix((ridge, (np.arange(len(free)),) * 2), shape=normal.shape)
+    step = torch.zeros(size, dtype=pull.dtype)
+    if len(free):
+        factor = splu(
+            (normal + ridge).tocsc(), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}
+        )
+        step[torch.from_numpy(free)] = torch.from_numpy(factor.solve(-gradient.numpy()[free]))
+    return step.unflatten(0, (frames, 7))

@@ -1,0 +1,208 @@
+"""From passes to cameras in one world: focal length, scales, first poses, optimisation, honest leftovers."""
+
+import numpy as np
+import torch
+
+from dpm_cli.align.focal import clip_focal
+from dpm_cli.align.graph import connected_parts, tree_poses, triangle_agreement
+from dpm_cli.align.passes import Passes, measured_poses, with_focal
+from dpm_cli.align.pose_graph import GraphState, PassMeasurements, optimise
+from dpm_cli.align.result import Alignment
+from dpm_cli.align.scales import DepthOffsets, depth_offsets, solve_scales
+from dpm_cli.geometry.camera import intrinsics_matrix
+from dpm_cli.geometry.rigid import interpolate, invert
+from dpm_cli.structures import Cameras
+
+_CONTRADICTED = 0.05
+"""A pass below this weight is left out."""
+
+
+def align(
+    passes: Passes,
+    frames: int,
+    *,
+    size: tuple[int, int],
+    intrinsics: np.ndarray | None = None,
+    per_frame_focal: bool = False,
+) -> Alignment:
+    """Cameras and scales that explain the passes.
+
+    Args:
+        passes: E passes; none, or none usable, is allowed and gives unregistered cameras.
+        frames: T.
+        size: (height, width) of the working images.
+        intrinsics: (3, 3) or (T, 3, 3) if known; the passes must have been reduced with them.
+        per_frame_focal: the lens zooms, or the frames are photos of different cameras.
+    """
+    usable = passes.usable() if len(passes) else np.zeros(0, bool)
+    used, rows = passes.select(usable), np.flatnonzero(usable)
+    K, sigma = _intrinsics(used, frames, size, intrinsics, per_frame_focal)
+    if len(used) == 0:
+        return _nothing(passes, frames, K)
+    if intrinsics is None:
+        used = with_focal(used, K[:, 0, 0], size)
+    state, offsets = _solve(used, frames)
+    weight = state.weight.numpy()
+    kept = weight > _CONTRADICTED
+    part = connected_parts(used.pairs[kept], frames)
+    cam2world, registered = _anchored(state.cam2world.numpy(), part)
+    shot, cam2world = _fill(cam2world, registered, part)
+    log_scale, level = state.log_scale.numpy().copy(), state.level.numpy()
+    cam2world, log_scale, level = _typical_scale(
+        cam2world, log_scale, level, shot, used.pairs, kept
+    )
+    view_offset = level[used.pairs] - offsets.offset - log_scale[:, None]
+    return Alignment(
+        cameras=Cameras(cam2world, K, registered),
+        log_scale=_spread(log_scale, rows, len(passes)),
+        view_log_offset=_spread(np.where(kept[:, None], view_offset, 0), rows, len(passes)),
+        pass_weight=_spread(weight, rows, len(passes)),
+        usable=_spread(kept, rows, len(passes)),
+        shot=shot,
+        focal_sigma_log=sigma,
+        **_misfit(state, used, offsets, weight),
+        notes=_notes(usable, kept, registered, shot, used),
+    )
+
+
+def _solve(used: Passes, frames: int) -> tuple[GraphState, DepthOffsets]:
+    """Scales from depth, a tree of the passes that triangles confirm, then all together."""
+    offsets = depth_offsets(used, frames)
+    scales = solve_scales(used.pairs, frames, offsets)
+    offsets = depth_offsets(used, frames, scales.log_scale)
+    scales = solve_scales(used.pairs, frames, offsets)
+    pose, covariance = measured_poses(used)
+    scaled = pose.copy()
+    scaled[:, :3, 3] *= np.exp(scales.log_scale)[:, None]
+    part = connected_parts(used.pairs, frames)
+    reliability = triangle_agreement(used.pairs, scaled, frames) * used.pose_inliers.clip(0.05, 1)
+    start = tree_poses(used.pairs, scaled, reliability, part)
+    anchors = np.zeros(frames, bool)
+    anchors[np.unique(part, return_index=True)[1]] = True
+    measured = PassMeasurements.make(used.pairs, pose, covariance, offsets, scales.log_scale)
+    return optimise(measured, start, scales.level, scales.log_scale, anchors), offsets
+
+
+def _intrinsics(
+    used: Passes, frames: int, size: tuple[int, int], given: np.ndarray | None, per_frame: bool
+) -> tuple[np.ndarray, float]:
+    """K (T, 3, 3) and the deviation of log focal; without any pass the focal length is the long side."""
+    if given is not None:
+        return np.broadcast_to(given, (frames, 3, 3)).astype(np.float64).copy(), 0.0
+    if len(used) == 0:
+        focal, sigma = np.full(frames, float(max(size))), 1.0
+    else:
+        focal, sigma = clip_focal(used, frames, per_frame=per_frame)
+    return intrinsics_matrix(torch.from_numpy(focal), *size).numpy(), sigma
+
+
+def _nothing(passes: Passes, frames: int, K: np.ndarray) -> Alignment:
+    """No pass measures anything: the first camera is the world, the others are unknown."""
+    registered = np.arange(frames) == 0
+    cameras = Cameras(np.tile(np.eye(4), (frames, 1, 1)), K, registered)
+    none, count = np.zeros(len(passes)), len(passes)
+    notes = ("no pair could be used: all cameras but the first are unknown",) if frames > 1 else ()
+    offset, shot = np.zeros((count, 2)), np.zeros(frames, np.int64)
+    return Alignment(
+        cameras, none, offset, none, np.zeros(count, bool), shot, 1.0, 0.0, 0.0, 0.0, notes
+    )
+
+
+def _anchored(cam2world: np.ndarray, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each part moved so that its first camera is the identity; frames alone in their part are not registered."""
+    first = np.unique(part, return_index=True)[1][part]
+    anchored = (invert(torch.from_numpy(cam2world[first])) @ torch.from_numpy(cam2world)).numpy()
+    anchored[first == np.arange(len(part))] = np.eye(4)
+    return anchored, np.bincount(part)[part] > 1
+
+
+def _fill(
+    cam2world: np.ndarray, registered: np.ndarray, part: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Shots and cameras, where unregistered frames join the shot around them and get an interpolated camera."""
+    filled, known = cam2world.copy(), np.flatnonzero(registered)
+    if not len(known):
+        filled[:] = np.eye(4)
+        return np.zeros(len(part), np.int64), filled
+    nearest = known[np.searchsorted(known, np.arange(len(part)), side="right").clip(1) - 1]
+    shot = np.unique(part[nearest], return_inverse=True)[1].astype(np.int64)
+    for t in np.flatnonzero(~registered):
+        mine = known[shot[known] == shot[t]]
+        before, after = mine[mine < t], mine[mine > t]
+        if len(before) and len(after):
+            a, b = int(before[-1]), int(after[0])
+            share = torch.tensor((t - a) / (b - a), dtype=torch.float64)
+            ends = torch.from_numpy(cam2world[[a, b]])
+            filled[t] = interpolate(ends[0], ends[1], share).numpy()
+        else:
+            filled[t] = cam2world[before[-1] if len(before) else after[0]]
+    return shot, filled
+
+
+def _typical_scale(
+    cam2world: np.ndarray,
+    log_scale: np.ndarray,
+    level: np.ndarray,
+    shot: np.ndarray,
+    pairs: np.ndarray,
+    kept: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Each shot in the median scale of its own passes, so that a metric predictor stays metric."""
+    cam2world, log_scale, level = cam2world.copy(), log_scale.copy(), level.copy()
+    for s in np.unique(shot):
+        mine = shot[pairs[:, 0]] == s
+        if not (mine & kept).any():
+            continue
+        typical = np.median(log_scale[mine & kept])
+        log_scale[mine] -= typical
+        level[shot == s] -= typical
+        cam2world[shot == s, :3, 3] *= np.exp(-typical)
+    return cam2world, log_scale, level
+
+
+def _spread(values: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
+    """Values of the usable passes at their place among all, zeros elsewhere."""
+    out = np.zeros((count, *values.shape[1:]), values.dtype)
+    out[rows] = values
+    return out
+
+
+def _misfit(
+    state: GraphState, used: Passes, offsets: DepthOffsets, weight: np.ndarray
+) -> dict[str, float]:
+    scale = np.exp(state.log_scale.numpy())
+    twist = state.twist.numpy()
+    shift = np.linalg.norm(twist[:, :3], axis=1) / (scale * used.median_depth())
+    levels = state.level.numpy()[used.pairs]
+    ratio = (offsets.offset[:, 1] - offsets.offset[:, 0]) - (levels[:, 1] - levels[:, 0])
+
+    def rms(x: np.ndarray) -> float:
+        return float(np.sqrt((weight * x**2).sum() / max(weight.sum(), 1e-12)))
+
+    turn = np.degrees(np.linalg.norm(twist[:, 3:], axis=1))
+    return {"rotation_rms_deg": rms(turn), "translation_rms": rms(shift), "scale_rms": rms(ratio)}
+
+
+def _notes(
+    usable: np.ndarray, kept: np.ndarray, registered: np.ndarray, shot: np.ndarray, used: Passes
+) -> tuple[str, ...]:
+    notes = []
+    if (~usable).any():
+        notes.append(f"{(~usable).sum()} of {len(usable)} pairs gave no relative camera")
+    if (~kept).any():
+        notes.append(
+            f"{(~kept).sum()} of {len(usable)} pairs contradict the others and were left out"
+        )
+    if (~registered).any():
+        notes.append(
+            f"{(~registered).sum()} of {len(registered)} cameras are not known and were interpolated"
+        )
+    if shot.max(initial=0) > 0:
+        notes.append(
+            f"the clip falls into {shot.max() + 1} parts that share neither world nor scale"
+        )
+    if (used.status == "still").all():
+        notes.append("the camera stands still: depth has no parallax to rest on")
+    elif np.isin(used.status, ("still", "rotation")).all():
+        notes.append("the camera only turns: depth has no parallax to rest on")
+    return tuple(notes)
