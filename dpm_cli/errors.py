@@ -7,6 +7,7 @@
       WeightsError           4  weights missing, wrong, truncated or refused
       MemoryExhaustedError   5  out of memory after the batch was made as small as it goes
       PartialResultError     6  some of several inputs failed; the others were written
+      InterruptedRunError  130  stopped by the user; what was finished is kept
       DegenerateGeometryError 1 a fit has no unique answer (collinear points, no parallax, ...)
 
 A message says what, where and the way out. Errors of the program itself are not in the tree.
@@ -54,6 +55,12 @@ class PartialResultError(DpmError):
     """Some inputs of several failed."""
 
     exit_code = 6
+
+
+class InterruptedRunError(DpmError):
+    """The user pressed Ctrl-C."""
+
+    exit_code = 130
 
 
 class DegenerateGeometryError(DpmError):

@@ -66,8 +66,6 @@ def main() -> None:
             f"dpm: {error}", style="red", markup=False, highlight=False, soft_wrap=True
         )
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        _complain("interrupted; what was finished is kept, the same command goes on", 130)
 
 
 def _complain(message: str, exit_code: int) -> NoReturn:

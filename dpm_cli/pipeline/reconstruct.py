@@ -18,7 +18,7 @@ from dpm_cli.clip_store import plan_clip
 from dpm_cli.clip_store.clip import decode_clip, fingerprint
 from dpm_cli.config import ClipSettings, ReconstructSettings, RunTarget
 from dpm_cli.devices import auto_batch_size, peak_memory_bytes, pick_device, pick_dtype
-from dpm_cli.errors import DpmError, PartialResultError
+from dpm_cli.errors import DpmError, InterruptedRunError, PartialResultError
 from dpm_cli.export import write_run_outputs
 from dpm_cli.pipeline.align_run import align_run
 from dpm_cli.pipeline.calibration import given_intrinsics
@@ -110,6 +110,10 @@ def reconstruct_many(
     for target in targets:
         try:
             finished.append(_run(target, settings, machine, resume, overwrite, reporter))
+        except KeyboardInterrupt:
+            raise InterruptedRunError(
+                f"interrupted; what was finished is kept in {target.folder}, the same command goes on"
+            ) from None
         except DpmError as error:
             if len(targets) == 1:
                 raise
