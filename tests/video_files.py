@@ -9,7 +9,7 @@ from dpm_cli.progress import SilentReporter
 from dpm_cli.video.ffmpeg import executable
 
 
-def ffmpeg(*arguments: str | Path) -> None:
+def ffmpeg(*arguments: str | int | Path) -> None:
     subprocess.run(
         [
             executable(),
