@@ -61,7 +61,7 @@ def complete(
     down: Tensor,
     *,
     rounds: int = 3,
-    width: float = 3.0,
+    width: float = 1.5,
     finest: int = 0,
 ) -> Tensor:
     """Maps (N, H, W) from data and weight (N, H, W) = 1 / variance and links `right`, `down` in the same unit.

@@ -23,7 +23,9 @@ ROUGHNESS = 0.02
 """Neighbouring pixels of one surface differ in inverse depth by about this much of its median."""
 CORRELATED = 25.0
 """Pixels that share one flow error; the weight of each is divided by it."""
-FARTHEST = 0.02
+PRIOR_SPREAD = 1.5
+"""Deviation of one pixel's pull towards the prior, relative to the median: felt only where data are far or weak."""
+FARTHEST = 0.05
 """Smallest inverse depth handed out, relative to the median."""
 
 
@@ -83,7 +85,10 @@ def _static_depth(
     weight = seen * static / sigma.square().clamp_min(1e-12) / CORRELATED
     right, down = contact_links(right, down, odds > 0)
     stiffness = 1 / (ROUGHNESS * median).square()
-    rho = complete(parallax.inverse_depth, weight, right * stiffness, down * stiffness)
+    pull = 1 / (PRIOR_SPREAD * median).square()
+    flat = inverse_depth_prior(*seen.shape[1:], device=seen.device) * median
+    data = weight * (parallax.inverse_depth - flat) / (weight + pull)
+    rho = flat + complete(data, weight + pull, right * stiffness, down * stiffness)
     return rho, weight * median.square()
 
 
