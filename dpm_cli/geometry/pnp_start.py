@@ -22,7 +22,7 @@ _BAD = 0.5
 
 def start_pose(problem: PnpProblem) -> Tensor:
     """Start poses (B, 4, 4) from a few hundred of the points."""
-    problem = _thin(problem)
+    problem = thin(problem, _POINTS)
     identity = torch.eye(4, dtype=problem.K.dtype, device=problem.K.device)
     pose = refine(
         problem, identity.expand(len(problem.K), 4, 4), free_focal=False, iterations=_STEPS
@@ -49,13 +49,15 @@ def explained_share(problem: PnpProblem, pose: Tensor) -> Tensor:
     )
 
 
-def _thin(problem: PnpProblem) -> PnpProblem:
-    """Every n-th point, unless too few of those have weight."""
-    step = max(1, problem.points.shape[1] // _POINTS)
-    thin = [v[:, ::step] for v in (problem.points, problem.pixels, problem.weights)]
-    if bool(((thin[2] > 0).sum(-1) < _MIN_POINTS).any()):
+def thin(problem: PnpProblem, count: int) -> PnpProblem:
+    """Every n-th point, about `count`, unless too few of those have weight."""
+    step = max(1, problem.points.shape[1] // count)
+    points, pixels, weights = (
+        v[:, ::step] for v in (problem.points, problem.pixels, problem.weights)
+    )
+    if bool(((weights > 0).sum(-1) < _MIN_POINTS).any()):
         return problem
-    return make_problem(thin[0], thin[1], thin[2], problem.K)
+    return make_problem(points, pixels, weights, problem.K)
 
 
 def _linear_pose(problem: PnpProblem, iterations: int = 5) -> Tensor:

@@ -18,8 +18,8 @@ from dpm_cli.geometry.procrustes import RobustFit, fit_robust
 from dpm_cli.geometry.rigid import transform_map
 from dpm_cli.structures import PairPrediction
 
-_GRID_POINTS = 4096
-"""Points of the grid that focal length and pose are fitted on, about."""
+_FOCAL_POINTS, _POSE_POINTS = 4096, 16384
+"""Points of the grids that focal length and pose are fitted on, about."""
 _TILES = (6, 8)
 """Tiles (rows, columns) within which noise may be correlated."""
 _MIN_SHARE = 0.01
@@ -91,16 +91,16 @@ def reduce_pair(
         (prediction.confidence[:, 0, 0], prediction.confidence[:, 1, 1]), 1
     ).float()
     valid = _valid(prediction, own, confidence)
-    grid = _Grid.make(height, width, points.device)
-    usable = torch.stack(
-        [grid.take(valid[:, v]).float().mean(-1) >= _MIN_SHARE for v in (0, 1)]
-    ).all(0)
+    grids = [_Grid.make(height, width, n, points.device) for n in (_FOCAL_POINTS, _POSE_POINTS)]
+    usable = valid[:, :, grids[0].rows, grids[0].cols].float().mean((2, 3)).amin(1) >= _MIN_SHARE
     weights = [
-        _weights(grid.take(confidence[:, v]), grid.take(valid[:, v]), usable) for v in (0, 1)
+        _weights(g.take(confidence[:, v]), g.take(valid[:, v]), usable) for v, g in enumerate(grids)
     ]
-    K1, sigma_log = _intrinsics(intrinsics_1, own[:, 0], weights[0], usable, grid, (height, width))
+    K1, sigma_log = _intrinsics(
+        intrinsics_1, own[:, 0], weights[0], usable, grids[0], (height, width)
+    )
     K2 = K1 if intrinsics_2 is None else _batch(intrinsics_2, points)
-    fit, K2 = _pose(own[:, 1], weights[1], usable, grid, K2, free_focal_2)
+    fit, K2 = _pose(own[:, 1], weights[1], usable, grids[1], K2, free_focal_2)
     own2 = transform_map(fit.cam_from_points.float(), own[:, 1])
     depth = torch.stack((own[..., 0, :, :, 2], own2[..., 2]), 1)
     valid = valid & (depth > 0) & usable[:, None, None, None]
@@ -162,8 +162,8 @@ class _Grid:
     tiles: Tensor
 
     @classmethod
-    def make(cls, height: int, width: int, device: torch.device) -> "_Grid":
-        stride = max(1, round((height * width / _GRID_POINTS) ** 0.5))
+    def make(cls, height: int, width: int, count: int, device: torch.device) -> "_Grid":
+        stride = max(1, round((height * width / count) ** 0.5))
         rows, cols = slice(stride // 2, None, stride), slice(stride // 2, None, stride)
         pixels = pixel_grid(height, width, dtype=torch.float64, device=device)[rows, cols]
         tile = (pixels[..., 1] * _TILES[0] / height).long() * _TILES[1] + (
