@@ -16,7 +16,7 @@ from dpm_cli.network.mini import MiniOutput
 from dpm_cli.structures import PairTruth
 
 _DENSE = 0.5
-"""A pair with more valid pixels than this comes from a renderer, where invalid means sky, not missing."""
+"""Four-map pairs with more valid pixels than this are rendered: what is not valid is sky, not missing."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _motion_terms(
     error = ((out.displacement / own - true_move).square().sum(-1) + 1e-8).sqrt()
     movers = (known & truth.moving).float() * seen
     size = masked_mean(true_move.norm(dim=-1), movers)
-    dense = truth.valid.any(2).float().flatten(1).mean(1) > _DENSE
+    dense = (truth.valid.any(2).float().flatten(1).mean(1) > _DENSE) & (truth.supervision == 0)
     sky = F.binary_cross_entropy_with_logits(
         out.valid_logit, truth.valid.any(2).float(), reduction="none"
     )

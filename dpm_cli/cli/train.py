@@ -37,6 +37,16 @@ def train(
     val_cache: Annotated[
         Path | None, typer.Option(help="Folder of clips of the validation split.")
     ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=FOLDER of a public data set (repeatable): movi, pointodyssey, waymo, spring, scannetpp, "
+            "blendedmvs, megadepth."
+        ),
+    ] = None,
+    data_share: Annotated[
+        float, typer.Option(help="Share of pairs from --data; the rest is synthetic.")
+    ] = 0.5,
     learning_rate: Annotated[float | None, typer.Option(help="Peak rate of AdamW.")] = None,
     batch_scale: Annotated[float, typer.Option(help="Multiplies the batch of every stage.")] = 1.0,
     max_stride: Annotated[
@@ -66,6 +76,8 @@ def train(
 
       dpm synth clips --cache 5000 && dpm train --cache clips --minutes 90
 
+      dpm train --minutes 600 --data movi=/data/movi_f --data blendedmvs=/data/BlendedMVS
+
       torchrun --nproc-per-node 4 -m dpm_cli train --minutes 30 -o many
 
       dpm reconstruct video.mp4 --model dpm-mini --weights my_run/weights.safetensors
@@ -75,6 +87,7 @@ def train(
     import torch
 
     from dpm_cli.cli.console import emit, reporter
+    from dpm_cli.errors import UsageError
     from dpm_cli.train.start import TrainOptions, run_training
     from dpm_cli.weights.mini_file import SHIPPED
 
@@ -82,6 +95,11 @@ def train(
     if device == "auto":
         device = f"cuda:{rank}" if torch.cuda.is_available() else "cpu"
     gpu = device.startswith("cuda")
+    named = [entry.partition("=") for entry in data or ()]
+    if any(not folder for _, _, folder in named):
+        raise UsageError(
+            f"--data {' '.join(data or ())}: write NAME=FOLDER, for example movi=/data/movi_f"
+        )
     options = TrainOptions(
         out=out,
         minutes=minutes,
@@ -90,6 +108,8 @@ def train(
         initial=SHIPPED if str(init) == "shipped" else init,
         caches=tuple(cache or ()),
         validation_cache=val_cache,
+        data=tuple((name, Path(folder)) for name, _, folder in named),
+        data_share=data_share,
         learning_rate=learning_rate,
         batch_scale=batch_scale,
         strides=(1, max_stride),

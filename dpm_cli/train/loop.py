@@ -72,10 +72,10 @@ class _Run:
         self.network = MiniNetwork(PRESETS[job.settings.preset])
         if job.initial is not None:
             self.network.load_state_dict(job.initial)
-        self.network = self.network.to(job.device, memory_format=torch.channels_last)
+        self.network.to(device=job.device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.average = MiniNetwork(self.network.config)
         self.average.load_state_dict(self.network.state_dict())
-        self.average = self.average.to(job.device, memory_format=torch.channels_last).eval()
+        self.average.to(device=job.device).to(memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue]
         decay, plain = [], []
         for p in self.network.parameters():
             (decay if p.dim() > 1 else plain).append(p)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from dpm_cli.datasets.training_crop import crop_resize
 from dpm_cli.structures import PairTruth
 from dpm_cli.synthetic import PairCache, sample_pairs
 from dpm_cli.train.batches import Batch, PairSource, cat_truth, measured_flow
@@ -56,6 +57,29 @@ class CachedPairs:
             if count
         ]
         return cat_truth(parts)
+
+
+class MixedPairs:
+    """Pairs of several sources, each with its share of every batch (rounded by chance)."""
+
+    def __init__(self, parts: Sequence[tuple[PairSource, float]]):
+        """`parts` are sources and weights."""
+        self.sources = [source for source, _ in parts]
+        self._weights = torch.tensor([weight for _, weight in parts])
+
+    def draw(self, batch: int, size: tuple[int, int], generator: torch.Generator) -> PairTruth:
+        """Pairs at exactly `size`."""
+        chosen = torch.multinomial(self._weights, batch, replacement=True, generator=generator)
+        counts = chosen.bincount(minlength=len(self.sources)).tolist()
+        drawn = [
+            crop_resize(source.draw(count, size, generator), size)
+            for source, count in zip(self.sources, counts, strict=True)
+            if count
+        ]
+        device = drawn[0].images.device
+        return cat_truth(
+            [PairTruth(**{k: v.to(device) for k, v in vars(part).items()}) for part in drawn]
+        )
 
 
 def fixed_batches(source: PairSource, count: int, batch: int, size: tuple[int, int]) -> list[Batch]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from dpm_cli.datasets.training_mix import RealPairs, open_training_set
 from dpm_cli.errors import UsageError
 from dpm_cli.losses import LossWeights
 from dpm_cli.network.mini import PRESETS, MiniConfig
@@ -15,7 +16,7 @@ from dpm_cli.train.checkpoint import NAME
 from dpm_cli.train.loop import TrainJob, TrainResult, train
 from dpm_cli.train.processes import joined
 from dpm_cli.train.settings import CPU_STAGES, GPU_STAGES, TrainSettings
-from dpm_cli.train.sources import CachedPairs, RenderedPairs, fixed_batches
+from dpm_cli.train.sources import CachedPairs, MixedPairs, RenderedPairs, fixed_batches
 from dpm_cli.train.speed import product_flops, training_flops
 from dpm_cli.weights.mini_file import load_mini
 
@@ -35,6 +36,10 @@ class TrainOptions:
     initial: Path | None = None
     caches: tuple[Path, ...] = ()
     validation_cache: Path | None = None
+    data: tuple[tuple[str, Path], ...] = ()
+    """Public data sets as (name, folder)."""
+    data_share: float = 0.5
+    """Share of pairs from `data`; the rest is synthetic."""
     learning_rate: float | None = None
     batch_scale: float = 1.0
     strides: tuple[int, int] = (1, 8)
@@ -88,13 +93,7 @@ def run_training(options: TrainOptions, reporter: Reporter) -> TrainResult:
             raise UsageError(
                 f"{options.initial} is another size than preset {settings.preset}: leave --preset out"
             )
-        source: PairSource
-        if options.caches:
-            source = CachedPairs(options.caches, options.strides)
-            data = f"dpm synth, {len(source)} clips rendered to disk"
-        else:
-            source = RenderedPairs(str(device), "train", options.strides, options.still_fraction)
-            data = "dpm synth, train split, new scenes for every batch"
+        source, data = _source(options)
         validation = _validation(options) if processes.chief else []
         if processes.chief:
             share = _share_line(settings, device)
@@ -128,6 +127,24 @@ def run_training(options: TrainOptions, reporter: Reporter) -> TrainResult:
                 f"{result.pairs_per_s:.1f} pairs/s = {result.pairs_per_s * share[1]:.0%} of the device"
             )
         return result
+
+
+def _source(options: TrainOptions) -> tuple[PairSource, str]:
+    """Where pairs come from, and one line that says so."""
+    source: PairSource
+    if options.caches:
+        source = CachedPairs(options.caches, options.strides)
+        line = f"dpm synth, {len(source)} clips rendered to disk"
+    else:
+        source = RenderedPairs(options.device, "train", options.strides, options.still_fraction)
+        line = "dpm synth, train split, new scenes for every batch"
+    if not options.data:
+        return source, line
+    sequences = [s for name, path in options.data for s in open_training_set(name, path)]
+    real = RealPairs(sequences, options.strides)
+    names = ", ".join(dict.fromkeys(name for name, _ in options.data))
+    share = options.data_share
+    return MixedPairs(((real, share), (source, 1 - share))), f"{line}; {share:.0%} {names}"
 
 
 def _preset_of(initial: Path | None) -> str:

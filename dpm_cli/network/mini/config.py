@@ -39,6 +39,6 @@ class MiniConfig:
 PRESETS = {
     "tiny": MiniConfig(16, 16, 32, 32, 1, 1, 1, 2),
     "mini": MiniConfig(),
-    "mini-gpu": MiniConfig(64, 128, 256, 384, 2, 3, 8, 6),
+    "mini-gpu": MiniConfig(64, 96, 192, 320, 2, 2, 8, 5),
 }
 """tiny for tests, mini for two CPU cores (what the wheel holds), mini-gpu for `dpm train` on a GPU."""

@@ -59,12 +59,11 @@ class GridCode(nn.Module):
 
     def __init__(self, dim: int, octaves: int = 6):
         super().__init__()
-        self.register_buffer(
-            "frequencies", torch.pi * 2.0 ** torch.arange(octaves) / 2, persistent=False
-        )
+        self.octaves = octaves
         self.project = nn.Linear(4 * octaves, dim)
 
     def forward(self, grid: Tensor) -> Tensor:
         """(H, W, 2) to (H, W, dim)."""
-        angles = (grid[..., None] * self.frequencies).flatten(-2)
+        frequencies = torch.pi / 2 * 2.0 ** torch.arange(self.octaves, device=grid.device)
+        angles = (grid[..., None] * frequencies).flatten(-2)
         return self.project(torch.cat((angles.sin(), angles.cos()), -1))

@@ -62,6 +62,11 @@ class MiniOutput:
     """(B, 6) axis-angle and translation of camera 2 from camera 1."""
     coarse_log_depth: Tensor
     """(B, 2, H / 8, W / 8) of the points at t_1 in camera 1."""
+    maps: Tensor
+    """(B, 2, 11, H, W) what `compose` makes the points of: log depth, ray offset (2), gate, free motion (3), raw
+    confidences (2), motion and validity logits. Smooth but for edges, so they may be resampled."""
+    focal: Tensor
+    """(B,) focal / half diagonal that the points use: the true one where it was given."""
 
 
 class MiniNetwork(nn.Module):
@@ -93,8 +98,8 @@ class MiniNetwork(nn.Module):
         self.refine = nn.Conv2d(c.half, c.half, 3, padding=1)
         self.head = nn.Conv2d(c.half, 4 * _OUTPUTS, 1)
         for layer in (self.camera, self.head, self.coarse):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, images: Tensor, flow: Tensor, focal_px: Tensor | None = None) -> MiniOutput:
         """Four maps of B pairs.
@@ -122,27 +127,22 @@ class MiniNetwork(nn.Module):
         evidence = _evidence(coarse, base_ray, seen, pose, focal)
         x = self.decode_4(self.up_4(x, quarter) + self.evidence(evidence.to(x)))
         x = _float32(self.head, F.gelu(self.refine(F.gelu(self.up_2(x, half)))))
-        out = F.pixel_shuffle(x, 2).unflatten(0, (-1, 2)).unbind(2)
-        log_depth = out[0] + F.interpolate(coarse, (height, width), mode="bilinear")
-        offset = (
-            torch.stack((out[1], out[2]), -1)
-            * torch.tensor((0.0, 0.1), device=x.device)[:, None, None, None]
-        )
-        points = lift(log_depth.exp(), base_ray + offset, focal)
-        with torch.no_grad():
-            explained = rigid_residual(points.detach(), pose.detach(), focal.detach(), seen)[1]
-        free = torch.stack(out[4:7], -1) * log_depth.detach().exp()[..., None]
-        displacement = 0.3 * free + out[3][..., None] * explained
+        maps = F.pixel_shuffle(x, 2).unflatten(0, (-1, 2))
+        smooth = F.interpolate(coarse, (height, width), mode="bilinear")
+        maps = torch.cat((maps[:, :, :1] + smooth[:, :, None], maps[:, :, 1:]), 2)
+        points, displacement = compose(maps, flow.float(), pose, focal)
         return MiniOutput(
-            points=torch.stack((points, points + displacement), 2),
-            log_confidence=torch.stack(out[7:9], 2),
-            log_depth=log_depth,
+            points=points,
+            log_confidence=maps[:, :, 7:9],
+            log_depth=maps[:, :, 0],
             displacement=displacement,
-            motion_logit=out[9],
-            valid_logit=out[10],
+            motion_logit=maps[:, :, 9],
+            valid_logit=maps[:, :, 10],
             log_focal=log_focal,
             pose=pose,
             coarse_log_depth=coarse,
+            maps=maps,
+            focal=focal,
         )
 
     def _encode(self, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -163,6 +163,43 @@ class MiniNetwork(nn.Module):
         tokens = self.token_norm(tokens)
         maps = tokens[:, _EXTRA_TOKENS:].unflatten(1, (2, rows, columns)).flatten(0, 1)
         return half, quarter, eighth, maps.permute(0, 3, 1, 2), tokens[:, :_EXTRA_TOKENS]
+
+
+def compose(
+    maps: Tensor,
+    flow: Tensor,
+    pose: Tensor,
+    focal: Tensor,
+    centre_px: tuple[float, float] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Points and displacement from the network's maps, at any size.
+
+    Args:
+        maps: (B, 2, 11, H, W), see `MiniOutput.maps`.
+        flow: (B, 2, H, W, 2) pixels of that size.
+        pose: (B, 6).
+        focal: (B,) / half diagonal.
+        centre_px: principal point (x, y); None = the image's centre, which the network was trained with.
+
+    Returns:
+        Points (B, 2, 2, H, W, 3) and displacement (B, 2, H, W, 3) from t_1 to t_2, in camera 1.
+    """
+    height, width = maps.shape[-2:]
+    grid = normalised_grid(height, width, like=maps)
+    if centre_px is not None:
+        shift = (centre_px[0] - (width - 1) / 2, centre_px[1] - (height - 1) / 2)
+        grid = grid - torch.tensor(shift, device=maps.device) / half_diagonal(height, width)
+    target = grid + flow / half_diagonal(height, width)
+    matched = target[:, 1] + 0.1 * torch.stack((maps[:, 1, 1], maps[:, 1, 2]), -1)
+    rays = torch.stack((grid.expand_as(matched), matched), 1)
+    depth = maps[:, :, 0].exp()
+    points = lift(depth, rays, focal)
+    with torch.no_grad():
+        seen = torch.stack((target[:, 0], grid.expand_as(target[:, 1])), 1)
+        explained = rigid_residual(points.detach(), pose.detach(), focal.detach(), seen)[1]
+    free = maps[:, :, 4:7].permute(0, 1, 3, 4, 2) * depth.detach()[..., None]
+    displacement = 0.3 * free + maps[:, :, 3, ..., None] * explained
+    return torch.stack((points, points + displacement), 2), displacement
 
 
 def _float32(layer: nn.Module, x: Tensor) -> Tensor:

@@ -1,0 +1,104 @@
+"""The paper's training sets as one source of pairs, mixed by weights (paper section 3).
+
+| data set | supervision |
+|---|---|
+| movi (Kubric), waymo with boxes | four maps |
+| pointodyssey | same-time maps, and the other time where a track runs |
+| spring, waymo as DUSt3R writes it | same-time maps |
+| scannetpp, blendedmvs, megadepth | static: one target for both times |
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+
+import torch
+
+from dpm_cli.datasets.four_maps import has_four_maps, pair_truth
+from dpm_cli.datasets.movi import read_movi
+from dpm_cli.datasets.pointodyssey import read_pointodyssey
+from dpm_cli.datasets.spring import read_spring
+from dpm_cli.datasets.training_crop import crop_resize
+from dpm_cli.datasets.training_static import read_blendedmvs, read_megadepth, read_scannetpp
+from dpm_cli.datasets.truth import SequenceTruth
+from dpm_cli.datasets.waymo import read_waymo
+from dpm_cli.errors import InputError, UsageError
+from dpm_cli.structures import PairTruth
+
+TRAINING_SETS: dict[str, tuple[Callable[[Path], list[SequenceTruth]], float]] = {
+    "movi": (read_movi, 10.0),
+    "pointodyssey": (read_pointodyssey, 15.0),
+    "waymo": (read_waymo, 2.5),
+    "spring": (read_spring, 1.0),
+    "scannetpp": (read_scannetpp, 2.5),
+    "blendedmvs": (read_blendedmvs, 2.5),
+    "megadepth": (read_megadepth, 2.5),
+}
+"""Reader and weight: V-DPM's thousands of samples an epoch, MonST3R's for Spring, MegaDepth as BlendedMVS."""
+_TRIES = 20
+_MIN_VISIBLE = 0.2
+"""Share of valid pixels of image 1 that must be seen in image 2, else another pair is drawn."""
+
+
+class RealPairs:
+    """Pairs of public data sets; a pair is read from disk when drawn."""
+
+    def __init__(
+        self,
+        sequences: Sequence[SequenceTruth],
+        strides: tuple[int, int] = (1, 8),
+        weights: Mapping[str, float] | None = None,
+    ):
+        """Mix `sequences`; `weights` by data set, default those of `TRAINING_SETS`.
+
+        Raises:
+            InputError: none of them has two frames with depth and cameras.
+        """
+        self.sequences = [s for s in sequences if len(s) > strides[0] and has_four_maps(s)]
+        if not self.sequences:
+            raise InputError("no sequence with depth, cameras and two frames: nothing to train on")
+        self.strides = strides
+        chosen = dict(weights) if weights else {n: w for n, (_, w) in TRAINING_SETS.items()}
+        frames: dict[str, int] = {}
+        for s in self.sequences:
+            frames[s.dataset] = frames.get(s.dataset, 0) + len(s)
+        # A data set counts by its weight, a sequence inside it by its length.
+        self._chance = torch.tensor(
+            [chosen.get(s.dataset, 1.0) * len(s) / frames[s.dataset] for s in self.sequences]
+        )
+
+    def draw(self, batch: int, size: tuple[int, int], generator: torch.Generator) -> PairTruth:
+        """`batch` pairs at `size`: the largest central window of that aspect, resized."""
+        pairs = [self._pair(size, generator) for _ in range(batch)]
+        return PairTruth(
+            **{f.name: torch.cat([getattr(p, f.name) for p in pairs]) for f in fields(PairTruth)}
+        )
+
+    def _pair(self, size: tuple[int, int], generator: torch.Generator) -> PairTruth:
+        for _ in range(_TRIES):
+            chosen = self.sequences[int(torch.multinomial(self._chance, 1, generator=generator))]
+            low, high = self.strides[0], min(self.strides[1], len(chosen) - 1)
+            stride = int(torch.randint(low, high + 1, (1,), generator=generator))
+            start = int(torch.randint(len(chosen) - stride, (1,), generator=generator))
+            order = (start, start + stride)
+            if torch.rand(1, generator=generator) < 0.5:
+                order = order[::-1]
+            truth = pair_truth(chosen, *order)
+            valid = truth.valid[:, 0, 0]
+            if valid.any() and truth.visible[:, 0][valid].float().mean() >= _MIN_VISIBLE:
+                return crop_resize(truth, size)
+        raise InputError(
+            f"{_TRIES} pairs in a row share too little view: use a smaller --max-stride"
+        )
+
+
+def open_training_set(name: str, path: Path) -> list[SequenceTruth]:
+    """Sequences of one of the paper's training sets.
+
+    Raises:
+        UsageError: no reader of that name.
+        InputError: the folder does not hold it.
+    """
+    if name not in TRAINING_SETS:
+        raise UsageError(f"unknown training set '{name}': choose one of {', '.join(TRAINING_SETS)}")
+    return TRAINING_SETS[name][0](Path(path))

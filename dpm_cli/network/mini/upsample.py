@@ -1,0 +1,48 @@
+"""Small maps to the size of the images, with edges where the images have them (joint bilateral upsampling).
+
+Kopf et al., SIGGRAPH 2007: a pixel is a mean of the small maps' pixels around it, weighed by nearness and by how
+alike the small and the full image are there. So a mean is over one surface where colours tell surfaces apart.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_REACH = (-1, 0, 1)
+_SIGMA_PX = 0.7
+_SIGMA_COLOUR = 0.08
+_FLOOR = 1e-3
+"""Weight that a neighbour keeps whatever its colour, so that a pixel unlike all of them gets their plain mean."""
+
+
+def upsample(maps: Tensor, guide: Tensor) -> Tensor:
+    """Maps (N, C, h, w) at the size of the images `guide` (N, 3, H, W) in [0, 1]."""
+    height, width = guide.shape[-2:]
+    rows, columns = maps.shape[-2:]
+    small = F.interpolate(guide, (rows, columns), mode="bilinear", antialias=True)
+    # Channels last, so that a pixel's values are one piece of memory.
+    values = maps.permute(0, 2, 3, 1).flatten(1, 2)
+    colours = small.permute(0, 2, 3, 1).flatten(1, 2)
+    picture = guide.permute(0, 2, 3, 1).flatten(1, 2)
+    y, base_y = _places(height, rows, guide)
+    x, base_x = _places(width, columns, guide)
+    total = torch.zeros(len(maps), height * width, maps.shape[1], device=maps.device)
+    norm = torch.zeros_like(total[..., :1])
+    for dy in _REACH:
+        for dx in _REACH:
+            row, column = (base_y + dy).clamp(0, rows - 1), (base_x + dx).clamp(0, columns - 1)
+            cell = (row[:, None] * columns + column).flatten()
+            far = ((y - base_y - dy) ** 2)[:, None] + (x - base_x - dx) ** 2
+            apart = (colours[:, cell] - picture).square().sum(-1)
+            alike = (-apart / (2 * _SIGMA_COLOUR**2)).exp() + _FLOOR
+            weight = (alike * (-far / (2 * _SIGMA_PX**2)).exp().flatten())[..., None]
+            total.addcmul_(values[:, cell], weight)
+            norm += weight
+    return (total / norm).unflatten(1, (height, width)).permute(0, 3, 1, 2)
+
+
+def _places(count: int, small: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the centres of `count` pixels lie on an axis of `small` cells, and the nearest cell, both (count,)."""
+    place = (torch.arange(count, device=like.device, dtype=torch.float32) + 0.5) * small / count
+    place = place - 0.5
+    return place, place.round().long()

@@ -1,0 +1,187 @@
+"""dpm-mini: the network in the wheel. Matching by DIS both ways, geometry and motion by the network.
+
+The network works near the size it was trained at, whatever the images' size; its maps are brought to full size along
+the images' edges and turned to points there with the full flow. So rays, motion boundaries and flow have full detail,
+depth has as much as the network's size and the images' edges tell.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dpm_cli.dense_flow import consistency_error, pair_flows
+from dpm_cli.network.mini import MULTIPLE, MiniNetwork, compose
+from dpm_cli.network.mini.upsample import upsample
+from dpm_cli.network.mini.warp import half_diagonal
+from dpm_cli.predictors.mini_status import camera_status
+from dpm_cli.predictors.protocol import Features, PredictorInfo
+from dpm_cli.structures import Clip, PairPrediction
+from dpm_cli.weights.mini_file import load_mini
+
+AREA = 96 * 128
+"""Pixels of the network's images: what it was trained at."""
+_FOCAL_PAIRS = 8
+_FOCAL_STRIDE = 4
+_MATCHED_PX = 1.5
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """From raw confidences to relative errors: log(error) = offset + slope * softplus(raw), per [view][time]."""
+
+    offset: tuple[tuple[float, float], tuple[float, float]] = ((-1.9, -1.9), (-1.9, -1.9))
+    slope: tuple[tuple[float, float], tuple[float, float]] = ((-0.5, -0.5), (-0.5, -0.5))
+    motion_bias: float = 0.0
+    """Added to the motion logit, so that 0 is the best threshold."""
+
+    @classmethod
+    def from_json(cls, text: str) -> "Calibration":
+        """Read what `to_json` wrote."""
+        values = json.loads(text)
+        offset, slope = (
+            ((k[0][0], k[0][1]), (k[1][0], k[1][1])) for k in (values["offset"], values["slope"])
+        )
+        return cls(offset, slope, float(values["motion_bias"]))
+
+    def to_json(self) -> str:
+        """One line for the weights' metadata."""
+        return json.dumps(
+            {"offset": self.offset, "slope": self.slope, "motion_bias": self.motion_bias}
+        )
+
+    def confidence(self, raw: Tensor) -> Tensor:
+        """1 / expected relative error of raw confidences (B, 2, 2, H, W)."""
+        offset, slope = (
+            torch.tensor(v, dtype=raw.dtype, device=raw.device)[..., None, None]
+            for v in (self.offset, self.slope)
+        )
+        return (-(offset + slope * F.softplus(raw))).exp().clamp(0.5, 1e3)
+
+
+def network_size(height: int, width: int, area: int = AREA) -> tuple[int, int]:
+    """Size near `area` pixels, a multiple of 16 each way, whose aspect is nearest to that of the images."""
+    sizes = [
+        (h, w)
+        for h in range(MULTIPLE, 20 * MULTIPLE, MULTIPLE)
+        for w in range(MULTIPLE, 20 * MULTIPLE, MULTIPLE)
+        if 0.75 * area <= h * w <= 1.3 * area
+    ]
+    wanted = math.log(height / width)
+    return min(
+        sizes,
+        key=lambda s: (
+            abs(math.log(s[0] / s[1]) - wanted) + 0.15 * abs(math.log(s[0] * s[1] / area))
+        ),
+    )
+
+
+class MiniPredictor:
+    """See the module. Follows `predictors.protocol.Predictor`."""
+
+    def __init__(
+        self, network: MiniNetwork, sha256: str, calibration: Calibration, device: torch.device
+    ):
+        self.network = network.to(device=device).eval()
+        self.calibration = calibration
+        self.device = device
+        self.workers = torch.get_num_threads()
+        self._sha256 = sha256
+        self._focal: float | None = None
+        self._centre: tuple[float, float] | None = None
+
+    @property
+    def info(self) -> PredictorInfo:
+        """What the manifest says."""
+        return PredictorInfo("dpm-mini", self._sha256, "Apache-2.0", 1, 512, False, 1500)
+
+    def prepare(self, clip: Clip, intrinsics: np.ndarray | None) -> None:
+        """Fix one focal length for the clip: the given one, else the median over pairs spread over the clip."""
+        self._focal = self._centre = None
+        if intrinsics is not None:
+            K = np.asarray(intrinsics, np.float64).reshape(-1, 3, 3)
+            focal_px = float(np.median(np.sqrt(K[:, 0, 0] * K[:, 1, 1])))
+            self._focal = focal_px / half_diagonal(*clip.size)
+            self._centre = (float(np.median(K[:, 0, 2])), float(np.median(K[:, 1, 2])))
+        elif len(clip) > 1:
+            self._focal = self._clip_focal(clip)
+
+    @torch.inference_mode()
+    def _clip_focal(self, clip: Clip) -> float:
+        step = min(_FOCAL_STRIDE, len(clip) - 1)
+        first = np.unique(np.linspace(0, len(clip) - 1 - step, _FOCAL_PAIRS).round().astype(int))
+        frames = torch.from_numpy(clip.frames.read([*first, *(first + step)]))
+        images = frames.permute(0, 3, 1, 2).to(self.device).float() / 255
+        out, _ = self._run(images[: len(first)], images[len(first) :])
+        return float(out.log_focal.median().exp())
+
+    def encode(self, images: Tensor) -> Features:
+        """The images themselves: matching needs both, so nothing can be computed of one alone."""
+        return {"image": images.float()}
+
+    def predict(self, features_1: Features, features_2: Features) -> PairPrediction:
+        """Four dynamic point maps a pair, DIS flow, motion and validity logits, status of the camera."""
+        first, second = features_1["image"], features_2["image"]
+        with torch.autocast(first.device.type, enabled=False):
+            return self._predict(first, second)
+
+    def _run(self, first: Tensor, second: Tensor):
+        """Network's output at its own size, and the flow (B, 2, H, W, 2) at full size."""
+        height, width = first.shape[-2:]
+        flow = pair_flows(first, second, "medium", self.workers)
+        small_size = network_size(height, width)
+        images = torch.stack((first, second), 1).flatten(0, 1)
+        small = F.interpolate(images, small_size, mode="bilinear", antialias=True).unflatten(
+            0, (-1, 2)
+        )
+        scale = torch.tensor((small_size[1] / width, small_size[0] / height), device=flow.device)
+        moved = flow.flatten(0, 1).permute(0, 3, 1, 2)
+        moved = F.interpolate(moved, small_size, mode="bilinear", antialias=True)
+        moved = moved.permute(0, 2, 3, 1).unflatten(0, (-1, 2)) * scale
+        known = None
+        if self._focal is not None:
+            known = torch.full(
+                (len(first),), self._focal * half_diagonal(*small_size), device=flow.device
+            )
+        return self.network(small, moved, known), flow
+
+    def _predict(self, first: Tensor, second: Tensor) -> PairPrediction:
+        out, flow = self._run(first, second)
+        guide = torch.stack((first, second), 1).flatten(0, 1)
+        maps = upsample(out.maps.flatten(0, 1), guide).unflatten(0, (-1, 2))
+        points, _ = compose(maps, flow, out.pose, out.focal, self._centre)
+        matched = (consistency_error(flow) < _MATCHED_PX)[:, 0]
+        motion = maps[:, :, 9] + self.calibration.motion_bias
+        static = torch.sigmoid(-2 * motion[:, 0]) * matched
+        return PairPrediction(
+            points=points,
+            confidence=self.calibration.confidence(maps[:, :, 7:9]),
+            flow=flow,
+            motion_logit=motion,
+            valid_logit=maps[:, :, 10],
+            status=camera_status(flow[:, 0], static, out.focal),
+        )
+
+
+def load(
+    weights: Path | None, device: torch.device, dtype: torch.dtype = torch.float32
+) -> MiniPredictor:
+    """The predictor of the wheel's weights, or of a file that `dpm train` wrote.
+
+    Args:
+        weights: safetensors file; None = the shipped one.
+        device: where to compute.
+        dtype: not used: the network is small, and depth keeps its digits in float32.
+
+    Raises:
+        WeightsError: the file is missing or of another network.
+    """
+    found = load_mini(weights)
+    text = found.metadata.get("calibration")
+    calibration = Calibration.from_json(text) if text else Calibration()
+    return MiniPredictor(found.network, found.sha256, calibration, device)

@@ -1,0 +1,120 @@
+"""Training losses: zero where they should be, blind to scale, fair to every pair, silent where there is no truth."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from toy_pairs import toy_pairs
+
+from dpm_cli.losses import LossWeights, confidence_regression, masked_mean, median_norm, total_loss
+from dpm_cli.network.mini import MiniOutput
+from dpm_cli.structures import PairTruth
+
+
+@pytest.fixture
+def truth() -> PairTruth:
+    return toy_pairs(2, (32, 48), torch.Generator().manual_seed(3))
+
+
+def perfect(truth: PairTruth, scale: float = 1.0) -> MiniOutput:
+    """An output that says the truth."""
+    points = truth.points / median_norm(truth.points, truth.valid)[:, None, None, None, None, None]
+    norm = median_norm(truth.points, truth.valid)
+    R, t = truth.cam2_from_cam1[:, :3, :3], truth.cam2_from_cam1[:, :3, 3]
+    skew = (
+        torch.stack((R[:, 2, 1] - R[:, 1, 2], R[:, 0, 2] - R[:, 2, 0], R[:, 1, 0] - R[:, 0, 1]), 1)
+        / 2
+    )
+    vector = skew * (skew.norm(dim=1).asin() / skew.norm(dim=1))[:, None]
+    sign = torch.where(truth.moving, 20.0, -20.0)
+    return MiniOutput(
+        points=points * scale,
+        log_confidence=torch.zeros(truth.valid.shape),
+        log_depth=points[:, :, 0, ..., 2].log(),
+        displacement=(points[:, :, 1] - points[:, :, 0]) * scale,
+        motion_logit=sign,
+        valid_logit=torch.full(truth.moving.shape, 20.0),
+        log_focal=(truth.intrinsics[:, 0, 0, 0] / ((32**2 + 48**2) ** 0.5 / 2)).log(),
+        pose=torch.cat((vector, t / norm[:, None] * scale), 1),
+        coarse_log_depth=points[:, :, 0, 4::8, 4::8, 2].log(),
+        maps=torch.zeros(()),
+        focal=torch.zeros(()),
+    )
+
+
+@pytest.mark.parametrize("scale", [1.0, 7.0])
+def test_the_truth_has_no_loss_at_any_scale_of_the_points(truth, scale):
+    _, terms = total_loss(perfect(truth, scale), truth, LossWeights())
+    assert terms.pop("points") < 0  # only -alpha log C is left
+    for name, value in terms.items():
+        assert value.abs() < 2e-3, name
+
+
+def test_every_term_sees_its_own_error(truth):
+    good = perfect(truth)
+    shift = torch.zeros_like(good.points)
+    shift[:, 0, 1, ..., 0] = 0.3
+    wrong = {
+        "points": replace(good, points=good.points + shift),
+        "depth": replace(good, log_depth=good.log_depth + 0.2),
+        "gradient": replace(good, log_depth=good.log_depth + 0.1 * torch.rand(2, 2, 32, 48)),
+        "coarse": replace(good, coarse_log_depth=good.coarse_log_depth + 0.2),
+        "movers": replace(good, displacement=good.displacement * truth.moving[..., None] * 0.0),
+        "static": replace(good, displacement=good.displacement + 0.1),
+        "motion": replace(good, motion_logit=-good.motion_logit),
+        "sky": replace(good, valid_logit=-good.valid_logit),
+        "focal": replace(good, log_focal=good.log_focal + 0.2),
+        "pose": replace(good, pose=good.pose + 0.1),
+    }
+    _, right = total_loss(good, truth, LossWeights())
+    for name, output in wrong.items():
+        _, terms = total_loss(output, truth, LossWeights())
+        assert terms[name] > right[name] + 0.02, name
+
+
+def test_same_time_only_data_says_nothing_of_motion(truth):
+    valid = truth.valid.clone()
+    valid[:, 0, 1] = valid[:, 1, 0] = False
+    partial = replace(truth, valid=valid)
+    good = perfect(truth)
+    wrong = replace(good, displacement=good.displacement + 1.0, motion_logit=-good.motion_logit)
+    _, terms = total_loss(wrong, partial, LossWeights())
+    assert terms["movers"] == terms["static"] == terms["motion"] == 0
+
+
+def test_hidden_pixels_can_be_left_out(truth):
+    good = perfect(truth)
+    hidden = (~truth.visible)[:, :, None, ..., None].expand_as(good.points)
+    assert hidden.any()
+    wrong = replace(good, points=good.points + hidden * 1.0)
+
+    def points_term(output: MiniOutput, hidden_weight: float) -> float:
+        return float(total_loss(output, truth, LossWeights(hidden=hidden_weight))[1]["points"])
+
+    assert points_term(wrong, 0.0) == pytest.approx(points_term(good, 0.0), abs=0.03)
+    assert points_term(wrong, 1.0) > points_term(good, 1.0) + 0.05
+
+
+def test_the_mean_is_inside_a_pair_first():
+    values = torch.tensor([[1.0, 1.0, 1.0, 1.0], [9.0, 5.0, 5.0, 5.0]])
+    weight = torch.tensor([[1.0, 1.0, 1.0, 1.0], [1.0, 0.0, 0.0, 0.0]])
+    assert masked_mean(values, weight).tolist() == [1.0, 9.0]
+    assert masked_mean(values, torch.zeros(2, 4)).tolist() == [0.0, 0.0]
+
+
+def test_confidence_is_worth_alpha_over_error():
+    raw = torch.linspace(-5, 5, 401).requires_grad_()
+    for distance in (0.02, 0.05):
+        loss = confidence_regression(
+            torch.full((401, 1), distance), raw[:, None], torch.ones(401, 1), 0.2
+        )
+        best = torch.nn.functional.softplus(raw[loss.argmin()]).exp()
+        assert best.item() == pytest.approx(0.2 / distance, rel=0.05)
+
+
+def test_median_norm_skips_what_is_not_valid(truth):
+    valid = torch.zeros_like(truth.valid)
+    valid[:, 0, 0, :16] = True
+    expected = truth.points[:, 0, 0, :16:2, ::2].norm(dim=-1).flatten(1).median(1).values
+    assert torch.allclose(median_norm(truth.points, valid), expected)
+    assert median_norm(truth.points, torch.zeros_like(valid)).tolist() == [1.0, 1.0]

@@ -1,0 +1,141 @@
+"""The mini network: its camera arithmetic by laws, its start as the static world, its maps at any size."""
+
+import math
+
+import pytest
+import torch
+from toy_pairs import toy_pairs
+
+from dpm_cli.geometry.rigid import so3_exp
+from dpm_cli.network.mini import PRESETS, MiniConfig, MiniNetwork, compose
+from dpm_cli.network.mini.upsample import upsample
+from dpm_cli.network.mini.warp import (
+    half_diagonal,
+    lift,
+    normalised_grid,
+    rigid_residual,
+    rotation,
+    warp,
+)
+
+
+@pytest.fixture
+def network() -> MiniNetwork:
+    torch.manual_seed(0)
+    return MiniNetwork(PRESETS["tiny"]).eval()
+
+
+def shaken(network: MiniNetwork) -> MiniNetwork:
+    """The same with heads that say something."""
+    with torch.no_grad():
+        for layer in (network.camera, network.head, network.coarse):
+            layer.weight.normal_(std=0.05)
+    return network
+
+
+def test_rotation_is_the_one_of_the_geometry_module():
+    w = torch.randn(7, 3)
+    assert torch.allclose(rotation(w), so3_exp(w), atol=1e-6)
+    assert torch.allclose(rotation(torch.zeros(1, 3))[0], torch.eye(3))
+
+
+def test_warp_reads_the_other_image_where_the_flow_points():
+    image = torch.rand(1, 3, 32, 48)
+    target = normalised_grid(32, 48, like=image) + torch.tensor((3.0, -2.0)) / half_diagonal(32, 48)
+    warped = warp(image, target[None])
+    assert torch.allclose(warped[..., 2:, :-3], image[..., :-2, 3:], atol=1e-4)
+
+
+def test_the_true_camera_leaves_no_residual_on_static_points_and_explains_movers():
+    truth = toy_pairs(3, (32, 48), torch.Generator().manual_seed(1))
+    unit = half_diagonal(32, 48)
+    focal = truth.intrinsics[:, 0, 0, 0] / unit
+    grid = normalised_grid(32, 48, like=truth.images)
+    target = grid + truth.flow / unit
+    seen = torch.stack((target[:, 0], grid.expand_as(target[:, 1])), 1)
+    R, t = truth.cam2_from_cam1[:, :3, :3], truth.cam2_from_cam1[:, :3, 3]
+    skew = torch.stack(
+        (R[:, 2, 1] - R[:, 1, 2], R[:, 0, 2] - R[:, 2, 0], R[:, 1, 0] - R[:, 0, 1]), 1
+    )
+    angle = (skew.norm(dim=1) / 2).asin()
+    pose = torch.cat((skew / 2 * (angle / angle.sin())[:, None], t), 1)
+    residual, shift = rigid_residual(truth.points[:, :, 0], pose, focal, seen)
+    assert residual[~truth.moving].abs().max() < 1e-4
+    assert residual[truth.moving].abs().max() > 1e-2
+    moved = truth.points[:, :, 0] + shift
+    again, _ = rigid_residual(moved, pose, focal, seen)
+    assert again.abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("size", [(32, 48), (64, 32), (48, 48)])
+def test_any_size_that_is_a_multiple(network, size):
+    out = shaken(network)(torch.rand(2, 2, 3, *size), torch.randn(2, 2, *size, 2))
+    assert out.points.shape == (2, 2, 2, *size, 3)
+    assert out.log_confidence.shape == (2, 2, 2, *size)
+    assert out.motion_logit.shape == out.valid_logit.shape == (2, 2, *size)
+    assert all(v.isfinite().all() for v in vars(out).values())
+
+
+def test_training_starts_at_the_static_world(network):
+    flow = torch.randn(2, 2, 32, 48, 2)
+    out = network(torch.rand(2, 2, 3, 32, 48), flow)
+    assert torch.equal(out.points[:, :, 0], out.points[:, :, 1])
+    assert (out.pose == 0).all()
+    grid = normalised_grid(32, 48, like=flow)
+    expected = lift(
+        torch.ones(2, 2, 32, 48), torch.stack((grid.expand(2, -1, -1, -1),) * 2, 1), out.focal
+    )
+    assert torch.allclose(out.points[:, 0, 0], expected[:, 0])
+
+
+def test_a_batch_equals_its_singles(network):
+    shaken(network)
+    images, flow = torch.rand(3, 2, 3, 32, 48), torch.randn(3, 2, 32, 48, 2) * 3
+    together = network(images, flow).points
+    alone = torch.cat([network(images[i : i + 1], flow[i : i + 1]).points for i in range(3)])
+    assert torch.allclose(together, alone, atol=1e-5)
+
+
+def test_a_given_focal_length_is_used(network):
+    shaken(network)
+    images, flow = torch.rand(2, 2, 3, 32, 48), torch.zeros(2, 2, 32, 48, 2)
+    points = network(images, flow, torch.tensor((60.0, 0.0))).points[:, 0, 0]
+    slope = points[..., 0] / points[..., 2]
+    step = (slope[:, 0, -1] - slope[:, 0, 0]) / 47
+    assert step[0].item() == pytest.approx(1 / 60, rel=1e-4)
+    assert step[1].item() != pytest.approx(1 / 60, rel=1e-2)
+
+
+def test_compose_repeats_the_forward_pass_and_honours_the_principal_point(network):
+    shaken(network)
+    flow = torch.randn(1, 2, 32, 48, 2)
+    out = network(torch.rand(1, 2, 3, 32, 48), flow)
+    points, displacement = compose(out.maps, flow, out.pose, out.focal)
+    assert torch.equal(points, out.points)
+    assert torch.equal(displacement, out.displacement)
+    points, _ = compose(out.maps, flow, out.pose, out.focal, (10.0, 7.0))
+    assert points[0, 0, 0, 7, 10, :2].abs().max() < 1e-6
+
+
+def test_config_round_trip_and_unknown_keys():
+    assert MiniConfig.from_json(PRESETS["mini-gpu"].to_json()) == PRESETS["mini-gpu"]
+    with pytest.raises(ValueError, match="unknown"):
+        MiniConfig.from_json('{"width": 3}')
+
+
+def test_presets_fit_the_wheel():
+    sizes = {k: sum(p.numel() for p in MiniNetwork(c).parameters()) for k, c in PRESETS.items()}
+    assert max(sizes.values()) <= 16e6
+    assert sizes["mini"] < 6e6
+
+
+def test_upsampling_keeps_constants_and_follows_the_images_edges():
+    guide = torch.zeros(1, 3, 48, 64)
+    guide[..., 27:] = 1.0
+    small = torch.full((1, 2, 12, 16), 3.0)
+    assert torch.allclose(upsample(small, guide), torch.full((1, 2, 48, 64), 3.0))
+    small[..., 7:] = 5.0  # the edge lies at 28 in the small map, at 27 in the image
+    full = upsample(small, guide)
+    assert (full[..., 20:26] < 3.2).all()
+    assert (full[..., 28:34] > 4.8).all()
+    assert math.isclose(full[..., :10].mean(), 3.0, rel_tol=1e-3)

@@ -1,0 +1,230 @@
+"""The training loop: it learns, resumes exactly, survives a bad gradient, and processes together equal one."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from toy_pairs import toy_pairs
+
+from dpm_cli.errors import InputError, UsageError
+from dpm_cli.progress import SilentReporter
+from dpm_cli.train.batches import Batch, measured_flow
+from dpm_cli.train.checkpoint import NAME, load_checkpoint
+from dpm_cli.train.curves import read_log
+from dpm_cli.train.loop import WEIGHTS, TrainJob, _Run, plot_run, train
+from dpm_cli.train.settings import Stage, TrainSettings
+from dpm_cli.train.start import TrainOptions, run_training
+from dpm_cli.train.validate import constant_depth, score_points, static_copy, summarise, validate
+from dpm_cli.weights.mini_file import load_mini
+
+SIZE = (32, 48)
+
+
+class ToySource:
+    """The same few toy scenes for every step: enough to learn by heart."""
+
+    def __init__(self):
+        self.pool = toy_pairs(8, SIZE, torch.Generator().manual_seed(2))
+
+    def draw(self, batch, size, generator):
+        rows = torch.randint(8, (batch,), generator=generator)
+        return replace(self.pool, **{k: v[rows] for k, v in vars(self.pool).items()})
+
+
+def settings(steps: int, **changes) -> TrainSettings:
+    stages = (Stage(0.0, (SIZE,), 4),)
+    base = TrainSettings(
+        preset="tiny",
+        steps=steps,
+        stages=stages,
+        warmup_steps=10,
+        checkpoint_every=5,
+        validate_every=1000,
+    )
+    return replace(base, **changes)
+
+
+def job(folder: Path, chosen: TrainSettings, **changes) -> TrainJob:
+    return replace(TrainJob(chosen, ToySource(), [], folder, torch.device("cpu"), "toy"), **changes)
+
+
+@pytest.fixture(scope="module")
+def validation() -> list[Batch]:
+    truth = toy_pairs(6, SIZE, torch.Generator().manual_seed(9))
+    return [Batch(truth, measured_flow(truth.images), torch.zeros(6))]
+
+
+def test_the_loss_falls_and_everything_is_written(tmp_path, validation):
+    lines = []
+    result = train(
+        job(
+            tmp_path,
+            settings(61, ema=0.9, learning_rate=4e-3),
+            validation=validation,
+            report=lambda *a: lines.append(a),
+        )
+    )
+    assert (result.steps, result.pairs, result.skipped_steps) == (61, 244, 0)
+    rows = read_log(tmp_path / "train.csv")
+    assert float(rows[-1]["loss"]) < 0.8 * float(rows[0]["loss"])
+    assert [int(r["step"]) for r in rows] == [0, 20, 40, 60]
+    assert result.scores is not None
+    assert 0 < result.scores.epe_11 < 1
+    assert (tmp_path / "curves.png").stat().st_size > 1000
+    found = load_mini(tmp_path / WEIGHTS)
+    assert found.metadata["steps"] == "61"
+    assert found.metadata["data"] == "toy"
+    assert len(lines) == 4
+
+
+def test_a_killed_run_resumed_equals_an_uninterrupted_one(tmp_path):
+    chosen = settings(20)
+    train(job(tmp_path / "whole", chosen))
+    run = _Run(job(tmp_path / "killed", chosen))
+    for step in range(5):
+        run.learn(_batch(chosen, step), chosen.progress(step, 0.0))
+    run.save()
+    run.learn(_batch(chosen, 5), chosen.progress(5, 0.0))  # lost by the kill
+    train(job(tmp_path / "killed", chosen))
+    whole, resumed = (load_checkpoint(tmp_path / n, chosen.to_json()) for n in ("whole", "killed"))
+    assert whole is not None
+    assert resumed is not None
+    assert (whole.step, whole.pairs) == (resumed.step, resumed.pairs) == (20, 80)
+    for name in whole.network:
+        assert torch.equal(whole.network[name], resumed.network[name]), name
+        assert torch.equal(whole.average[name], resumed.average[name]), name
+
+
+def _batch(chosen: TrainSettings, step: int) -> Batch:
+    from dpm_cli.train.batches import draw_batch
+
+    return draw_batch(ToySource(), chosen, step, chosen.progress(step, 0.0))
+
+
+def test_a_finished_run_answers_at_once_and_other_settings_are_refused(tmp_path):
+    chosen = settings(5)
+    first = train(job(tmp_path, chosen))
+    again = train(job(tmp_path, chosen))
+    assert again.steps == first.steps == 5
+    with pytest.raises(UsageError, match="other settings"):
+        train(job(tmp_path, settings(6)))
+    (tmp_path / NAME).write_bytes(b"no checkpoint")
+    with pytest.raises(InputError, match="cannot be read"):
+        train(job(tmp_path, chosen))
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing(tmp_path):
+    run = _Run(job(tmp_path, settings(5)))
+    before = [p.clone() for p in run.network.parameters()]
+    good = _batch(settings(5), 0)
+    bad = replace(good, truth=replace(good.truth, images=good.truth.images * torch.nan))
+    run.learn(bad, 0.0)
+    assert run.skipped == 1
+    assert all(torch.equal(a, b) for a, b in zip(before, run.network.parameters(), strict=True))
+    run.learn(good, 0.0)
+    assert not all(torch.equal(a, b) for a, b in zip(before, run.network.parameters(), strict=True))
+
+
+def test_scores_of_the_truth_and_of_the_baselines(validation):
+    truth, flow = validation[0].truth, validation[0].flow
+    nothing = torch.zeros(6)
+    exact = summarise([score_points(truth.points * 3, truth, truth.moving, flow, nothing)])
+    assert exact.epe_11 < 1e-6
+    assert exact.epe_22 < 1e-6
+    assert exact.absrel < 1e-6
+    assert exact.flow_epe < 1e-3
+    assert exact.motion_iou == 1
+    assert exact.mover_error < 1e-4
+    still = summarise([score_points(static_copy(truth), truth, ~truth.moving, flow, nothing)])
+    assert still.mover_error == pytest.approx(1.0, abs=1e-3)
+    assert still.motion_iou == 0
+    assert still.epe_11 == pytest.approx(0, abs=0.02)
+    assert still.epe_12 > still.epe_11
+    wall = summarise([score_points(constant_depth(truth), truth, truth.moving, flow, nothing)])
+    assert wall.absrel > 0.1
+
+
+def test_validation_runs_the_network(tmp_path, validation):
+    run = _Run(job(tmp_path, settings(5)))
+    scores = validate(run.average, validation)
+    assert scores.mover_error == pytest.approx(1.0, abs=1e-3)
+    assert all(v >= 0 for v in scores.row().values() if v == v)
+
+
+def test_options_are_checked(tmp_path):
+    with pytest.raises(UsageError, match="how long"):
+        run_training(TrainOptions(tmp_path / "a"), SilentReporter())
+    with pytest.raises(UsageError, match="unknown preset"):
+        run_training(TrainOptions(tmp_path / "a", steps=1, preset="huge"), SilentReporter())
+    (tmp_path / "mine.txt").write_text("keep")
+    with pytest.raises(UsageError, match="not empty"):
+        run_training(TrainOptions(tmp_path, steps=1, preset="tiny"), SilentReporter())
+    assert (tmp_path / "mine.txt").exists()
+
+
+@pytest.mark.slow
+def test_training_on_rendered_scenes_and_from_given_weights(tmp_path):
+    options = TrainOptions(tmp_path / "a", steps=2, preset="tiny", batch_scale=0.2)
+    first = run_training(options, SilentReporter())
+    assert first.steps == 2
+    again = run_training(
+        TrainOptions(tmp_path / "b", steps=1, initial=first.folder / WEIGHTS, batch_scale=0.2),
+        SilentReporter(),
+    )
+    assert (
+        load_mini(again.folder / WEIGHTS).network.config
+        == load_mini(first.folder / WEIGHTS).network.config
+    )
+    plot_run(tmp_path / "a", tmp_path / "curves.png")
+    with pytest.raises(UsageError, match="another size"):
+        run_training(
+            TrainOptions(tmp_path / "c", steps=1, initial=first.folder / WEIGHTS, preset="mini"),
+            SilentReporter(),
+        )
+
+
+SHARED_RUN = """
+import sys, torch
+sys.path.insert(0, sys.argv[2])
+from pathlib import Path
+from dataclasses import replace
+from test_train_loop import ToySource, job, settings
+from dpm_cli.train.loop import train
+from dpm_cli.train.processes import joined
+torch.set_num_threads(1)
+with joined(torch.device("cpu")) as processes:
+    train(job(Path(sys.argv[1]), settings(6, shards=2, autocast=False), processes=processes))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(tmp_path):
+    script = tmp_path / "shared.py"
+    script.write_text(SHARED_RUN)
+    tests = str(Path(__file__).parent)
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
+    subprocess.run(
+        [*command, str(script), str(tmp_path / "two"), tests],
+        check=True,
+        timeout=240,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    chosen = settings(6, shards=2, autocast=False)
+    train(job(tmp_path / "one", chosen))
+    one, two = (load_checkpoint(tmp_path / n, chosen.to_json()) for n in ("one", "two"))
+    assert one is not None
+    assert two is not None
+    assert one.pairs == two.pairs
+    for name in one.network:
+        assert torch.allclose(one.network[name], two.network[name], atol=2e-5), name
