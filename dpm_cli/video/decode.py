@@ -2,7 +2,7 @@
 
 Frames are recognised by their presentation time, which ffmpeg's `showinfo` filter prints for every frame, not by
 counting: edit lists, seeking and frames that cannot be decoded would shift a count. Nothing is duplicated or dropped
-to fill a constant rate (`-fps_mode passthrough`).
+to fill a constant rate.
 """
 
 import queue
@@ -14,7 +14,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from dpm_cli.video.ffmpeg import executable, has_filter, input_arguments
+from dpm_cli.video.ffmpeg import every_frame_once, executable, has_filter, input_arguments
 from dpm_cli.video.probe import VideoInfo
 
 _READ_AHEAD = 8
@@ -85,7 +85,7 @@ class VideoDecoder:
             command += ["-ss", f"{first_s - _SEEK_MARGIN_S:.3f}"]
         chain = f"{filter_chain(self.info, self.size)},showinfo=checksum=0"
         command += [*input_arguments(self.info.path), "-map", "0:V:0", "-vf", chain]
-        return [*command, "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+        return [*command, *every_frame_once(), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
 
     def _read_times(self) -> None:
         """Presentation times from the log of showinfo, in units of the stream's time base."""

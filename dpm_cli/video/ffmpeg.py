@@ -43,6 +43,18 @@ def has_filter(name: str) -> bool:
     return re.search(rf"^\s*\S+\s+{name}\s", listing.stdout, re.MULTILINE) is not None
 
 
+@functools.cache
+def every_frame_once() -> list[str]:
+    """Option that hands every frame on with its own time; without it ffmpeg pads to a constant rate.
+
+    It was renamed in FFmpeg 5.1, and the old name was dropped later.
+    """
+    options = subprocess.run(
+        [executable(), "-hide_banner", "-h", "long"], capture_output=True, text=True, check=False
+    )
+    return ["-fps_mode" if "-fps_mode" in options.stdout else "-vsync", "passthrough"]
+
+
 def input_arguments(path: Path) -> list[str]:
     """`-i` with a name that ffmpeg cannot take for an option, a pattern or a protocol."""
     return ["-i", f"file:{path}"]

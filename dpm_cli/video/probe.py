@@ -14,7 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from dpm_cli.errors import InputError
-from dpm_cli.video.ffmpeg import errors_of, executable, input_arguments, last_error
+from dpm_cli.video.ffmpeg import (
+    errors_of,
+    every_frame_once,
+    executable,
+    input_arguments,
+    last_error,
+)
 
 _TRANSFERS = {"arib-std-b67": "hlg", "smpte2084": "pq"}
 
@@ -113,7 +119,7 @@ def _check_file(path: Path) -> None:
 
 def _list_packets(path: Path, *, copy: bool) -> subprocess.CompletedProcess[str]:
     """Run ffmpeg over the first video stream that is not a cover picture; times stay those of the file."""
-    codec = ["-c", "copy"] if copy else ["-fps_mode", "passthrough"]
+    codec = ["-c", "copy"] if copy else every_frame_once()
     command = [
         executable(),
         "-hide_banner",
