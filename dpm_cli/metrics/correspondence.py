@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dpm_cli.metrics.masked import length
+
 
 @dataclass(frozen=True)
 class MatchErrors:
@@ -27,7 +29,7 @@ def match_errors(
     x, y = np.round(pixels_1).astype(np.int64).T
     judged = visible[y, x]
     truth = pixels_1[judged] + flow[y, x][judged]
-    error = np.linalg.norm(pixels_2[judged] - truth, axis=-1)
+    error = length(pixels_2[judged] - truth)
     if not error.size:
         return MatchErrors(np.nan, np.nan, np.nan, np.nan, 0)
     one, three, five = (float((error <= limit).mean()) for limit in (1, 3, 5))

@@ -1,6 +1,11 @@
-"""Means over the entries that count."""
+"""Lengths, and means over the entries that count."""
 
 import numpy as np
+
+
+def length(vectors: np.ndarray) -> np.ndarray:
+    """Euclidean length (...) of vectors (..., D); several times faster than `numpy.linalg.norm` over a short axis."""
+    return np.sqrt(np.einsum("...i,...i->...", vectors, vectors))
 
 
 def masked_mean(values: np.ndarray, mask: np.ndarray) -> float:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dpm_cli.metrics.masked import masked_mean
+from dpm_cli.metrics.masked import length, masked_mean
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class FlowErrors:
 
 def flow_errors(flow: np.ndarray, truth: np.ndarray, valid: np.ndarray) -> FlowErrors:
     """Compare flow (..., 2) in pixels where `valid` (...); matches count the same way, as pixel positions."""
-    error = np.linalg.norm(flow.astype(np.float64) - truth, axis=-1)
-    length = np.linalg.norm(truth.astype(np.float64), axis=-1)
-    wrong = (error > 3) & (error > 0.05 * length)
+    error = length(flow.astype(np.float64) - truth)
+    size = length(truth.astype(np.float64))
+    wrong = (error > 3) & (error > 0.05 * size)
     within = [masked_mean((error <= limit).astype(np.float32), valid) for limit in (1, 3, 5)]
     return FlowErrors(
         masked_mean(error, valid), masked_mean(wrong.astype(np.float32), valid), *within

@@ -6,12 +6,12 @@ frame, so errors of the camera and of tracking count in full.
 
 import numpy as np
 
-from dpm_cli.metrics.masked import mean_over_maps
+from dpm_cli.metrics.masked import length, mean_over_maps
 
 
 def mean_norm(points: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """Mean distance (B,) to the first camera over the valid points of all four maps of a pair."""
-    norms = np.linalg.norm(points.astype(np.float64), axis=-1)
+    norms = length(points.astype(np.float64))
     count = valid.sum((1, 2, 3, 4))
     total = np.where(valid, norms, 0).sum((1, 2, 3, 4))
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
@@ -31,13 +31,13 @@ def relative_error_pointwise(
     points: np.ndarray, truth: np.ndarray, valid: np.ndarray
 ) -> np.ndarray:
     """L_rel read as the mean over points of error / distance (B, 2, 2); DPM's table 3 does not state its formula."""
-    norms = np.linalg.norm(unit_mean_norm(truth, valid), axis=-1)
+    norms = length(unit_mean_norm(truth, valid))
     return mean_over_maps(_distance(points, truth, valid) / np.maximum(norms, 1e-9), valid)
 
 
 def relative_error_ratio(points: np.ndarray, truth: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """L_rel read as the mean error of a map over the mean distance of its true points (B, 2, 2)."""
-    norms = np.linalg.norm(unit_mean_norm(truth, valid), axis=-1)
+    norms = length(unit_mean_norm(truth, valid))
     return mean_over_maps(_distance(points, truth, valid), valid) / mean_over_maps(norms, valid)
 
 
@@ -66,13 +66,13 @@ def defining_law_error(
             [_gather(valid[:, 1, t], c) & (w >= 0) for c, w in zip(corners, weights, strict=True)],
             0,
         )
-        distance = np.linalg.norm(scaled[:, 0, t] - matched, axis=-1)
+        distance = length(scaled[:, 0, t] - matched)
         errors[:, t] = mean_over_maps(distance, visible & valid[:, 0, t] & complete)
     return errors
 
 
 def _distance(points: np.ndarray, truth: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(unit_mean_norm(points, valid) - unit_mean_norm(truth, valid), axis=-1)
+    return length(unit_mean_norm(points, valid) - unit_mean_norm(truth, valid))
 
 
 def _neighbours(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dpm_cli.metrics.masked import masked_mean
+from dpm_cli.metrics.masked import length, masked_mean
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class SceneFlowErrors:
 
 def scene_flow_errors(flow: np.ndarray, truth: np.ndarray, valid: np.ndarray) -> SceneFlowErrors:
     """Compare displacements (..., 3) where `valid` (...)."""
-    error = np.linalg.norm(flow[valid].astype(np.float64) - truth[valid], axis=-1)
-    length = np.linalg.norm(truth[valid].astype(np.float64), axis=-1)
+    error = length(flow[valid].astype(np.float64) - truth[valid])
+    size = length(truth[valid].astype(np.float64))
     if not error.size:
         return SceneFlowErrors(*[np.nan] * 5)
-    relative = error / np.maximum(length, 1e-12)
-    mean_length = float(length.mean())
+    relative = error / np.maximum(size, 1e-12)
+    mean_length = float(size.mean())
     return SceneFlowErrors(
         epe=float(error.mean()),
         acc_strict=float(((error < 0.05) | (relative < 0.05)).mean()),
@@ -58,6 +58,4 @@ def accuracy_within(
     flow: np.ndarray, truth: np.ndarray, valid: np.ndarray, threshold: float
 ) -> float:
     """Fraction of valid points whose displacement (..., 3) is off by less than `threshold` (WorldTrack's tau)."""
-    return masked_mean(
-        (np.linalg.norm(flow - truth, axis=-1) < threshold).astype(np.float32), valid
-    )
+    return masked_mean((length(flow - truth) < threshold).astype(np.float32), valid)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dpm_cli.metrics.masked import masked_mean
+from dpm_cli.metrics.masked import length, masked_mean
 
 WORLD_THRESHOLDS = (0.1, 0.3, 0.5, 1.0)
 """Metres: WorldTrack's APD (paper section 5.9)."""
@@ -12,7 +12,7 @@ PIXEL_THRESHOLDS = (1, 2, 4, 8, 16)
 
 def track_epe(tracks: np.ndarray, truth: np.ndarray, counted: np.ndarray) -> float:
     """Mean distance of tracks (T, N, 3) to the truth over the entries `counted` (T, N), in scene units."""
-    return masked_mean(np.linalg.norm(tracks - truth, axis=-1), counted)
+    return masked_mean(length(tracks - truth), counted)
 
 
 def apd(
@@ -22,7 +22,7 @@ def apd(
     thresholds: tuple[float, ...] | np.ndarray = WORLD_THRESHOLDS,
 ) -> float:
     """Share of counted points within a threshold, averaged over thresholds: (K,) scalars or (K, T, N) distances."""
-    distance = np.linalg.norm(tracks - truth, axis=-1)
+    distance = length(tracks - truth)
     limits = np.asarray(thresholds, np.float64)
     return float(
         np.mean([masked_mean((distance < limit).astype(np.float32), counted) for limit in limits])

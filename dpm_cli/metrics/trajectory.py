@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dpm_cli.metrics.masked import length
+
 
 @dataclass(frozen=True)
 class RelativePoseErrors:
@@ -37,7 +39,7 @@ def rpe(cam2world: np.ndarray, truth: np.ndarray, delta: int = 1) -> RelativePos
 def pose_errors(poses: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rotation in degrees (N,) and length of translation (N,) of inverse(truth) @ poses, both (N, 4, 4)."""
     error = np.linalg.inv(truth) @ poses
-    return rotation_angle_deg(error[:, :3, :3]), np.linalg.norm(error[:, :3, 3], axis=-1)
+    return rotation_angle_deg(error[:, :3, :3]), length(error[:, :3, 3])
 
 
 def rotation_angle_deg(rotation: np.ndarray) -> np.ndarray:
@@ -51,12 +53,12 @@ def rotation_angle_deg(rotation: np.ndarray) -> np.ndarray:
         -1,
     )
     trace = np.trace(rotation, axis1=-2, axis2=-1)
-    return np.degrees(np.arctan2(np.linalg.norm(skew, axis=-1), trace - 1))
+    return np.degrees(np.arctan2(length(skew), trace - 1))
 
 
 def direction_error_deg(translation: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Angle (N,) in degrees between translations (N, 3): all that a pair without scale can say."""
-    cross = np.linalg.norm(np.cross(translation, truth), axis=-1)
+    cross = length(np.cross(translation, truth))
     return np.degrees(np.arctan2(cross, (translation * truth).sum(-1)))
 
 
@@ -73,4 +75,4 @@ def object_motion_errors(
     moved, moved_truth = (
         np.einsum("nij,nj->ni", M[:, :3, :3], centre) + M[:, :3, 3] for M in (motion, truth)
     )
-    return rotation_deg, np.linalg.norm(moved - moved_truth, axis=-1)
+    return rotation_deg, length(moved - moved_truth)
