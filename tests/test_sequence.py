@@ -126,6 +126,10 @@ def test_what_is_no_run_is_said_in_one_line(tmp_path, toy):
     (tmp_path / "text.npz").write_text("hello")
     with pytest.raises(InputError, match="cannot be read as npz"):
         Sequence4D.open(tmp_path / "text.npz")
+    damaged = tmp_path / "run" / "frames" / "000001.npz"
+    damaged.write_bytes(damaged.read_bytes()[:-50])
+    with pytest.raises(InputError, match=r"000001\.npz cannot be read"):
+        Sequence4D.open(tmp_path / "run").frame(1)
     (tmp_path / "run" / "frames" / "000002.npz").unlink()
     with pytest.raises(InputError, match=r"000002.npz is missing: finish it"):
         Sequence4D.open(tmp_path / "run")

@@ -82,9 +82,23 @@ def test_pixels_that_are_not_square(folder, plain):
     assert probe(path).pixel_aspect == pytest.approx(4 / 3)
 
 
-def test_odd_size_and_cover_picture(folder):
+def test_odd_size(folder):
     path = write_numbered(folder / "odd.mkv", 5, (47, 63))
     assert probe(path).size == (47, 63)
+
+
+def test_one_frame(folder):
+    info = probe(write_numbered(folder / "one.mp4", 1))
+    assert (len(info), info.fps, info.variable_rate) == (1, 0.0, False)
+
+
+def test_a_cover_picture_is_not_the_video(folder, plain):
+    ffmpeg("-f", "lavfi", "-i", "color=size=20x20", "-frames:v", 1, folder / "cover.png")
+    path = folder / "covered.mp4"
+    streams = ["-map", "1", "-map", "0", "-c", "copy", "-disposition:0", "attached_pic"]
+    ffmpeg("-i", plain, "-i", folder / "cover.png", *streams, path)
+    info = probe(path)
+    assert (info.size, len(info)) == ((48, 64), 30)
 
 
 def test_broken_files_are_one_line(folder, plain):

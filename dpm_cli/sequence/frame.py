@@ -7,6 +7,7 @@ frame whose pixels they describe: `flow_bwd` of frame t is row t - 1 of the key 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -85,5 +86,5 @@ def read_frame_arrays(path: Path, keys: Iterable[str] = FRAME_KEYS) -> dict[str,
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {key: archive[key] for key in keys if key in archive}
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise InputError(f"{path} cannot be read: run the reconstruction again") from error

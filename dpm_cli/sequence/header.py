@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -146,7 +147,7 @@ def read_header(path: Path) -> SequenceHeader:
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = dict(archive)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise InputError(f"{path} cannot be read: the run is unfinished, start it again") from error
     height, width = arrays["size"]
     return SequenceHeader.from_arrays(arrays, (int(height), int(width)))
