@@ -103,9 +103,7 @@ def true_flow(
     return target - camera.pixel_grid(*view.depth.shape, dtype=torch.float64)
 
 
-def pose(
-    rotation: tuple[float, float, float], position: tuple[float, float, float]
-) -> Tensor:
+def pose(rotation: tuple[float, float, float], position: tuple[float, float, float]) -> Tensor:
     """cam2world (4, 4) float64 from an axis-angle vector and a position."""
     w = torch.tensor(rotation, dtype=torch.float64)
     return rigid.rigid(rigid.so3_exp(w), torch.tensor(position, dtype=torch.float64))

@@ -23,10 +23,13 @@ PRIOR_FOV_DEG = 57.0
 PRIOR_SIGMA = 0.3
 """Of the logarithm of its focal length."""
 _FOV_RANGE_DEG = (25.0, 100.0)
-_CANDIDATES = 17
+_START_FOV_DEG = (42.0, 74.0)
+"""Poses are searched at these fields of view; at a wrong one a mover may explain more than the background."""
+_CANDIDATES = 12
 _ANCHORS = 8
 _STRIDES = (16, 8, 4, 2, 1)
-_PAIR_CAP = 12.0
+_MOVING_EXTRA = 3.0
+_PAIR_CAP = 8.0
 """Most that one pair may say against a candidate, in log likelihood: a pair with a wrong pose is outvoted."""
 
 
@@ -65,14 +68,17 @@ def calibrate(frames: FrameReader, size: tuple[int, int]) -> Calibration:
     if not picked:
         return Calibration(prior_px, PRIOR_SIGMA, (), ())
     centre = torch.tensor(((width - 1) / 2, (height - 1) / 2), dtype=torch.float64)
-    parts = [matching.thin(match, centre, count=800) for _, match in picked]
+    parts = [matching.thin(match, centre, count=300) for _, match in picked]
     matches = epipolar.join(parts)
-    start = pose.estimate(matches, torch.full((len(parts),), prior_px, dtype=torch.float64))
     low, high = (camera.focal_from_fov(f, width) for f in reversed(_FOV_RANGE_DEG))
     focals = torch.linspace(math.log(low), math.log(high), _CANDIDATES, dtype=torch.float64).exp()
-    surprise = _surprise(matches, start, prior_px, focals)
-    focal_px, log_sigma = _posterior(surprise, focals, prior_px)
-    return Calibration(focal_px, log_sigma, tuple(s for s, _ in picked), start.status)
+    costs = []
+    for fov in _START_FOV_DEG:
+        start_px = torch.full((len(parts),), camera.focal_from_fov(fov, width)).double()
+        costs.append(_costs(matches, pose.estimate(matches, start_px), start_px[0], focals))
+    focal_px, log_sigma = _posterior(_surprise(torch.stack(costs)), focals, prior_px)
+    final = pose.estimate(matches, torch.full((len(parts),), focal_px).double())
+    return Calibration(focal_px, log_sigma, tuple(s for s, _ in picked), final.status)
 
 
 def _anchors(frames: int) -> np.ndarray:
@@ -101,10 +107,13 @@ def _grey(images: np.ndarray) -> Tensor:
     return torch.from_numpy(np.stack([cv2.cvtColor(i, cv2.COLOR_RGB2GRAY) for i in images]))
 
 
-def _surprise(
-    matches: epipolar.Matches, start: pose.PairPose, start_px: float, focals: Tensor
+def _costs(
+    matches: epipolar.Matches, start: pose.PairPose, start_px: Tensor, focals: Tensor
 ) -> Tensor:
-    """Negative log likelihood (pairs, candidates) after refining each pose at each focal length."""
+    """Robust squared error (2, pairs, candidates) of the moving and of the turning model at each focal length.
+
+    Both start from a pose found at `start_px`. In units of whitened squares, capped at 4.5 times the noise's.
+    """
     count, batch = len(focals), len(matches.weight)
     index = torch.arange(batch).repeat_interleave(count)
     focal = focals.repeat(batch)
@@ -113,21 +122,29 @@ def _surprise(
     ratio = start_px / focal
     scale = torch.stack((ratio, ratio, torch.ones_like(ratio)), 1)
     R = rigid.so3_exp(scale * _axis_angle(start.rotation)[index])
-    t = torch.nn.functional.normalize(scale * start.translation[index], dim=-1)
-    moving = torch.tensor([s == "ok" for s in start.status])
-    informative = torch.tensor([s in ("ok", "rotation") for s in start.status])
-    fits = (
-        epipolar.refine(R, torch.where(moving[index, None], t, torch.eye(3).double()[0]), many, focal),
-        turning.refine_rotation(R, many, focal),
-    )
+    guess = start.translation + 1e-3 * torch.eye(3, dtype=torch.float64)[0]
+    t = torch.nn.functional.normalize(scale * guess[index], dim=-1)
     weight = many.weight.flatten(1)
     costs = []
-    for fit in fits:
-        noise = fit.noise.view(batch, count).amin(1).repeat_interleave(count)
-        costs.append(4.5 * (weight * robust.geman_mcclure(fit.residuals, 3 * noise)).sum(1))
-    cost = torch.where(moving[index], costs[0], costs[1]).view(batch, count) / pose.CORRELATED
-    cost = cost - cost.amin(1, keepdim=True)
-    return torch.where(informative[:, None], cost.clamp_max(_PAIR_CAP), torch.zeros_like(cost))
+    for fit in (
+        epipolar.refine(R, t, many, focal, iterations=6),
+        turning.refine_rotation(R, many, focal, iterations=5),
+    ):
+        noise = start.noise[index]
+        gm = (weight * robust.geman_mcclure(fit.residuals, 3 * noise)).sum(1)
+        costs.append((4.5 * gm / pose.CORRELATED).view(batch, count))
+    return torch.stack(costs)
+
+
+def _surprise(costs: Tensor) -> Tensor:
+    """Negative log likelihood (pairs, candidates) from costs (starts, 2, pairs, candidates).
+
+    The moving model has two more unknowns than the turning one; it must win by as much. Its own focal length is what a
+    pair speaks for, at most `_PAIR_CAP` against any other.
+    """
+    extra = torch.tensor((_MOVING_EXTRA, 0.0), dtype=costs.dtype)[:, None, None]
+    best = (costs.amin(0) + extra).amin(0)
+    return (best - best.amin(1, keepdim=True)).clamp_max(_PAIR_CAP)
 
 
 def _axis_angle(rotation: Tensor) -> Tensor:

@@ -87,7 +87,9 @@ def _cascade(grid: Grid, stop: int, iterations: int = 12) -> Tensor:
     while min(levels[-1].weight.shape[1:]) > 12:
         levels.append(_coarsen(levels[-1]))
     top = levels[-1]
-    mean = top.product.sum((1, 2), keepdim=True) / top.weight.sum((1, 2), keepdim=True).clamp_min(1e-12)
+    mean = top.product.sum((1, 2), keepdim=True) / top.weight.sum((1, 2), keepdim=True).clamp_min(
+        1e-12
+    )
     z = _solve(top, mean.expand_as(top.weight).clone(), 60)
     for level in reversed(levels[stop:-1]):
         z = _solve(level, _enlarge(z, level.weight.shape[1:]), iterations)
@@ -95,7 +97,9 @@ def _cascade(grid: Grid, stop: int, iterations: int = 12) -> Tensor:
 
 
 def _enlarge(z: Tensor, size) -> Tensor:
-    return torch.nn.functional.interpolate(z[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+    return torch.nn.functional.interpolate(
+        z[:, None], size=size, mode="bilinear", align_corners=False
+    )[:, 0]
 
 
 def _solve(grid: Grid, z: Tensor, iterations: int) -> Tensor:

@@ -35,7 +35,9 @@ class Matches:
 
     def thin(self, step: int) -> "Matches":
         """Every `step`-th match."""
-        return Matches(*(x[:, :, ::step] for x in (self.source, self.target, self.covariance, self.weight)))
+        return Matches(
+            *(x[:, :, ::step] for x in (self.source, self.target, self.covariance, self.weight))
+        )
 
 
 def join(parts: list[Matches]) -> Matches:
@@ -115,6 +117,8 @@ def facing(rotation: Tensor, translation: Tensor, matches: Matches, focal_px: Te
     target = matches.target / focal_px[:, None, None, None]
     along = t[:, :, None, :2] - target * t[:, :, None, 2:]
     shift = target * turned[..., 2:] - turned[..., :2]
-    parallax = (shift * along).sum(-1) / along.norm(dim=-1).clamp_min(1e-9) * focal_px[:, None, None]
+    parallax = (
+        (shift * along).sum(-1) / along.norm(dim=-1).clamp_min(1e-9) * focal_px[:, None, None]
+    )
     vote = matches.weight * torch.tanh(parallax)
     return vote.flatten(1).sum(1) / matches.weight.flatten(1).sum(1).clamp_min(1e-9)

@@ -34,5 +34,7 @@ def carry(log_ratio: Tensor, weight: Tensor, right: Tensor, down: Tensor) -> Ten
     `weight` (N, H, W) is 0 where the flow says nothing; `right` and `down` are links in 0..1.
     """
     strength = 8.0
-    smooth = complete(log_ratio, 0.05 * weight, strength * right, strength * down, rounds=1, finest=1)
+    smooth = complete(
+        log_ratio, 0.05 * weight, strength * right, strength * down, rounds=1, finest=1
+    )
     return smooth + PRIOR

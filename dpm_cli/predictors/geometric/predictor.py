@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dpm_cli.geometry import camera, rigid
 from dpm_cli.predictors.geometric import matching, pose
+from dpm_cli.predictors.geometric.calibrate import PRIOR_FOV_DEG, Calibration, calibrate
 from dpm_cli.predictors.geometric.complete import edge_links
 from dpm_cli.predictors.geometric.movers import nearest_on_ray
 from dpm_cli.predictors.geometric.scene import Scene, reconstruct
@@ -19,8 +20,6 @@ from dpm_cli.predictors.geometric.triangulate import centred_rays
 from dpm_cli.predictors.protocol import Features, PredictorInfo
 from dpm_cli.structures import Clip, PairPrediction
 
-PRIOR_FOV_DEG = 57.0
-"""Horizontal field of view of an unknown camera."""
 EDGE_CONTRAST = 20.0 / 255
 """Colour difference between neighbours that halves their link."""
 _LUMA = (0.299, 0.587, 0.114)
@@ -31,6 +30,8 @@ class GeometricPredictor:
 
     def __init__(self, device: torch.device | str = "cpu"):
         self.device = torch.device(device)
+        self.calibration: Calibration | None = None
+        self.notes: tuple[str, ...] = ()
         self._K: np.ndarray | None = None
 
     @property
@@ -46,11 +47,19 @@ class GeometricPredictor:
         )
 
     def prepare(self, clip: Clip, intrinsics: np.ndarray | None) -> None:
-        """Fix the intrinsics: those given (their median if one a frame), or calibrated over the clip."""
+        """Fix the intrinsics: those given (their median if one a frame), or calibrated over the clip.
+
+        `notes` then holds what a person should read, `calibration` the numbers behind it.
+        """
+        self.calibration, self.notes = None, ()
         if intrinsics is not None:
             self._K = np.median(np.reshape(intrinsics, (-1, 3, 3)), axis=0)
-        else:
-            self._K = None
+            return
+        height, width = clip.size
+        self.calibration = calibrate(clip.frames, clip.size)
+        self.notes = (self.calibration.note(width),)
+        focal_px = torch.tensor(self.calibration.focal_px, dtype=torch.float64)
+        self._K = camera.intrinsics_matrix(focal_px, height, width).numpy()
 
     def encode(self, images: Tensor) -> Features:
         """Grey (B, H, W) u8, structure tensor (B, 3, H, W) and links (B, 2, H, W) of images (B, 3, H, W)."""
@@ -76,7 +85,10 @@ class GeometricPredictor:
     def _camera(self, height: int, width: int) -> tuple[float, Tensor]:
         """Focal length in pixels and principal point (2,) at this size."""
         if self._K is None:
-            focal_px, centre = camera.focal_from_fov(PRIOR_FOV_DEG, width), ((width - 1) / 2, (height - 1) / 2)
+            focal_px, centre = (
+                camera.focal_from_fov(PRIOR_FOV_DEG, width),
+                ((width - 1) / 2, (height - 1) / 2),
+            )
         else:
             focal_px = float(self._K[0, 0] + self._K[1, 1]) / 2
             centre = (self._K[0, 2], self._K[1, 2])
@@ -84,7 +96,11 @@ class GeometricPredictor:
 
 
 def _assemble(
-    scene: Scene, match: matching.DenseMatch, status: tuple[str, ...], focal_px: Tensor, centre: Tensor
+    scene: Scene,
+    match: matching.DenseMatch,
+    status: tuple[str, ...],
+    focal_px: Tensor,
+    centre: Tensor,
 ) -> PairPrediction:
     """Scenes per view become maps in camera 1's frame."""
     flow = match.flow.flatten(0, 1)
@@ -102,7 +118,9 @@ def _assemble(
     view_1 = torch.stack((own[:, 0], other[:, 0]), 1)
     view_2 = torch.stack((other[:, 1], own[:, 1]), 1)
     view_2 = rigid.transform_map(cam1_from_cam2[:, None], view_2)
-    confidence = (1 / scene.relative_sigma).unflatten(0, (-1, 2))[:, :, None].expand(-1, -1, 2, -1, -1)
+    confidence = (
+        (1 / scene.relative_sigma).unflatten(0, (-1, 2))[:, :, None].expand(-1, -1, 2, -1, -1)
+    )
     return PairPrediction(
         points=torch.stack((view_1, view_2), 1),
         confidence=confidence.contiguous(),

@@ -77,7 +77,13 @@ def _typical(parallax: Parallax, seen: Tensor, odds: Tensor) -> Tensor:
 
 
 def _static_depth(
-    parallax: Parallax, seen: Tensor, odds: Tensor, noise: Tensor, median: Tensor, right: Tensor, down: Tensor
+    parallax: Parallax,
+    seen: Tensor,
+    odds: Tensor,
+    noise: Tensor,
+    median: Tensor,
+    right: Tensor,
+    down: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Completed inverse depth (N, H, W) and the weight of its data relative to the median squared."""
     sigma = parallax.sigma * noise[:, None, None]
