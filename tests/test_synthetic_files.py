@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,8 +9,10 @@ from typer.testing import CliRunner
 from dpm_cli.cli import app
 from dpm_cli.errors import InputError, UsageError
 from dpm_cli.synthetic import (
+    CAMERA_KINDS,
     ClipTruth,
     PairCache,
+    render_at,
     render_clips,
     sample_pairs,
     scene_seed,
@@ -73,7 +76,9 @@ def test_incomplete_and_missing_caches_are_refused(tmp_path):
 
 def test_sampled_pairs_repeat_and_obey_the_still_share():
     def draw(seed, **more):
-        return sample_pairs(6, size=SIZE, generator=torch.Generator().manual_seed(seed), **more)
+        return sample_pairs(
+            6, size=SIZE, split="val", generator=torch.Generator().manual_seed(seed), **more
+        )
 
     assert torch.equal(draw(3).images, draw(3).images)
     still = draw(3, still_fraction=1.0).cam2_from_cam1
@@ -96,7 +101,7 @@ def test_command_writes_video_and_truth(tmp_path):
         "synth",
         str(out),
         "--split",
-        "test",
+        "val",
         "--index",
         "4",
         "--frames",
@@ -108,10 +113,10 @@ def test_command_writes_video_and_truth(tmp_path):
     ]
     result = CliRunner().invoke(app, command, catch_exceptions=False)
     row = json.loads(result.stdout)["clips"][0]
-    assert row["seed"] == scene_seed("test", 4)
-    assert (out / "test_000004.mp4").stat().st_size > 500
-    truth = ClipTruth.read(out / "test_000004_truth.npz")
-    expected = render_clips([scene_seed("test", 4)], 3, SIZE)
+    assert row["seed"] == scene_seed("val", 4)
+    assert (out / "val_000004.mp4").stat().st_size > 500
+    truth = ClipTruth.read(out / "val_000004_truth.npz")
+    expected = render_clips([scene_seed("val", 4)], 3, SIZE)
     assert torch.equal(truth.images, expected.images)
     with pytest.raises(UsageError):
         CliRunner().invoke(app, command, catch_exceptions=False)
@@ -130,3 +135,20 @@ def test_frames_are_the_exact_pictures(tmp_path):
 def test_one_mp4_holds_one_clip(tmp_path):
     with pytest.raises(UsageError):
         render_files(tmp_path / "a.mp4", split="val", index=0, clips=2, frames=2, size=SIZE)
+
+
+def test_the_demo_clip_is_the_documented_scene():
+    cv2 = pytest.importorskip("cv2")
+    video = cv2.VideoCapture(str(Path(__file__).parent.parent / "assets" / "demo.mp4"))
+    frames = [video.read()[1] for _ in range(37)]
+    assert frames[35] is not None
+    assert frames[36] is None
+    shown = torch.from_numpy(frames[20][..., ::-1].copy())
+    scene, camera = (
+        torch.tensor([scene_seed("val", 1580)]),
+        torch.tensor([CAMERA_KINDS.index("dolly")]),
+    )
+    rendered = (
+        render_at(scene, torch.tensor([[0, 20]]), (288, 432), camera).images[0, 1].permute(1, 2, 0)
+    )
+    assert (shown.float() - rendered.float()).abs().mean() < 6

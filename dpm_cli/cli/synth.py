@@ -73,7 +73,7 @@ def synth(
 
       dpm synth scenes --split test --clips 20 --frames 24 --size 288x384
 
-      dpm synth orbit.mp4 --index 7 --camera orbit --size 480 --supersample 2
+      dpm synth demo.mp4 --index 1580 --camera dolly --frames 36 --size 288x432 --supersample 2
 
       dpm synth frames --format frames --clips 3 --json
     """

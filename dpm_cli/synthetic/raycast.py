@@ -119,17 +119,16 @@ def candidates(
     """
     x0, y0, w, h = rect.flatten(0, 1)[chosen].unbind(-1)
     area = w * h
-    which = torch.repeat_interleave(torch.arange(len(chosen), device=rect.device), area)
-    start = area.cumsum(0) - area
-    inside = torch.arange(len(which), device=rect.device) - start[which]
-    row = torch.div(inside, w[which], rounding_mode="floor")
-    x = inside - row * w[which] + x0[which]
-    y = row + y0[which]
-    entry = chosen[which]
     height, width = size
     frame = torch.div(chosen, rect.shape[1], rounding_mode="floor")
-    pixel = (frame * (height * width))[which] + y * width + x
-    return entry, pixel, x.to(torch.float32), y.to(torch.float32)
+    which = torch.repeat_interleave(torch.arange(len(chosen), device=rect.device), area)
+    columns = torch.stack((area.cumsum(0) - area, w, x0, y0, chosen, frame * (height * width)))
+    start, w, x0, y0, entry, first = columns.index_select(1, which)
+    inside = torch.arange(len(which), device=rect.device) - start
+    row = torch.div(inside, w, rounding_mode="floor")
+    x = inside - row * w + x0
+    y = row + y0
+    return entry, first + y * width + x, x.to(torch.float32), y.to(torch.float32)
 
 
 def intersect(
@@ -187,34 +186,32 @@ def cast(
     slot = torch.where(depth.isinf(), SKY, 0)
     world2cam = _invert(cam2world)
     rect = rectangles(compose(world2cam[:, None], tables.to_world), tables.half, K, size)
-    obj_from_cam = (
-        compose(tables.from_world, cam2world[:, None, :3]).flatten(0, 1).flatten(1).T.contiguous()
-    )
+    obj_from_cam = compose(tables.from_world, cam2world[:, None, :3])
+    # Directions come straight from pixel coordinates, so the intrinsics go into the table.
+    inverse_K = torch.linalg.inv(K)[:, None]
+    table = torch.cat((obj_from_cam[..., :3] @ inverse_K, obj_from_cam[..., 3:]), -1)
+    table = table.flatten(0, 1).flatten(1).T.contiguous()
     flat_kind, area = tables.kind.flatten(), (rect[..., 2] * rect[..., 3]).flatten()
     buffer, pixels, entries, hits = depth.flatten(), [], [], []
-    focal = (K[:, 0, 0], K[:, 1, 1], K[:, 0, 2], K[:, 1, 2])
     for kind in list(Kind)[1:]:
         chosen = ((flat_kind == kind) & (area > 0)).nonzero()[:, 0]
         if not len(chosen):
             continue
         entry, pixel, x, y = candidates(rect, chosen, size)
-        frame = torch.div(entry, slots, rounding_mode="floor")
-        fx, fy, cx, cy = (v.index_select(0, frame) for v in focal)
-        u, v = (x - cx) / fx, (y - cy) / fy
-        m = obj_from_cam.index_select(1, entry)
-        d = torch.stack([m[4 * k] * u + m[4 * k + 1] * v + m[4 * k + 2] for k in range(3)])
+        m = table.index_select(1, entry)
+        d = torch.stack([m[4 * k] * x + m[4 * k + 1] * y + m[4 * k + 2] for k in range(3)])
         s = intersect(kind, m[3::4], d, tables, entry, NEAR)
         hit = s.isfinite().nonzero()[:, 0]
-        pixels.append(pixel[hit])
-        entries.append(entry[hit])
-        hits.append(s[hit])
+        pixels.append(pixel.index_select(0, hit))
+        entries.append(entry.index_select(0, hit))
+        hits.append(s.index_select(0, hit))
     if not pixels:
         return depth, slot
     pixel, entry, s = torch.cat(pixels), torch.cat(entries), torch.cat(hits)
     buffer = buffer.scatter_reduce(0, pixel, s, "amin")
-    won = (s == buffer[pixel]).nonzero()[:, 0]
+    won = (s == buffer.index_select(0, pixel)).nonzero()[:, 0]
     flat = slot.flatten()
-    flat[pixel[won]] = entry[won] % slots
+    flat.scatter_(0, pixel.index_select(0, won), entry.index_select(0, won) % slots)
     return buffer.view_as(depth), flat.view_as(slot)
 
 

@@ -164,7 +164,7 @@ def _radiance(room, looks, tables, scale, cam2world, K, direction, depth, slot) 
     frames, points = depth.shape
     slots = tables.kind.shape[1]
     frame = torch.arange(frames, device=depth.device).repeat_interleave(points)
-    clip = tables.frame_clip[frame]
+    clip = tables.frame_clip.index_select(0, frame)
     flat_slot = slot.flatten()
     is_sky = flat_slot == SKY
     entry = frame * slots + flat_slot.clamp_min(0)
@@ -180,9 +180,9 @@ def _radiance(room, looks, tables, scale, cam2world, K, direction, depth, slot) 
     view = -toward / length
     facing = (normal * view).sum(0)
     normal = normal * torch.where(facing < 0, -1.0, 1.0)
-    kind = tables.kind.flatten()[entry]
+    kind = tables.kind.flatten().index_select(0, entry)
     uv = shading.surface_uv(unit, gradient, kind, scale.flatten(0, 1).T.index_select(1, entry))
-    footprint = z * length / K[:, 0, 0][frame] / facing.abs().clamp_min(0.1).sqrt()
+    footprint = z * length / K[:, 0, 0].index_select(0, frame) / facing.abs().clamp_min(0.1).sqrt()
     is_wall = (flat_slot == 0) & (gradient[1] == 0)
     finish = flat_slot.clamp_min(0).masked_fill(is_wall, slots)
     rgb, material = shading.albedo(looks, clip * (slots + 1) + finish, uv, footprint)
@@ -191,8 +191,8 @@ def _radiance(room, looks, tables, scale, cam2world, K, direction, depth, slot) 
         lifted.T.reshape(frames, points, 3), looks.light[tables.frame_clip], tables, scale
     )
     light = shading.shade(looks, rgb, material, normal, view, shadow.flatten(), clip)
-    haze = 1 - (-looks.haze[clip] * z).exp()
-    light = light + haze * (looks.sky_colour[clip, 0].T - light)
+    haze = 1 - (-looks.haze.index_select(0, clip) * z).exp()
+    light = light + haze * (looks.sky_colour[:, 0].T.index_select(1, clip) - light)
     above = is_sky.nonzero()[:, 0]
     light[:, above] = shading.sky(looks, -view[:, above], clip[above])
     return light

@@ -77,7 +77,7 @@ def sequence_arrays(truth: "ClipTruth", fps: float = 24.0) -> dict[str, np.ndarr
 
 def _exact_rotation(pose: Tensor) -> Tensor:
     """Rigid (..., 4, 4) in float64 with rotations orthonormal beyond single precision: one Newton step."""
-    out = pose.double()
+    out = pose.to(torch.float64, copy=True)
     R = out[..., :3, :3]
     eye = torch.eye(3, dtype=torch.float64)
     out[..., :3, :3] = R @ (1.5 * eye - 0.5 * R.transpose(-1, -2) @ R)

@@ -23,7 +23,7 @@ def material_points(world: Tensor, entry: Tensor, tables: Tables) -> tuple[Tenso
             for k in range(3)
         ]
     )
-    kind = tables.kind.flatten()[entry]
+    kind = tables.kind.flatten().index_select(0, entry)
     return bent, deform.apply(kind, bent, tables.deform.index_select(1, entry), inverse=True)
 
 
@@ -31,18 +31,19 @@ def unit_gradients(
     bent: Tensor, entry: Tensor, room_low: Tensor, room_high: Tensor, tables: Tables
 ) -> Tensor:
     """Surface gradients (3, P) in unit coordinates; the room's point inward. Room corners are (3, P)."""
-    kind = tables.kind.flatten()[entry]
+    kind = tables.kind.flatten().index_select(0, entry)
     gap = torch.minimum((bent - room_low).abs(), (bent - room_high).abs())
     middle = (room_low + room_high) / 2
     out = shapes.main_axis(1 / gap.clamp_min(1e-12)) * (middle - bent).sign()
     for k in list(Kind)[1:]:
         chosen = (kind == k).nonzero()[:, 0]
         if len(chosen):
-            rows = entry[chosen]
+            rows = entry.index_select(0, chosen)
             shape, q, planes = (
                 t.index_select(1, rows) for t in (tables.shape, tables.deform, tables.planes)
             )
-            out[:, chosen] = shapes.gradient(k, bent[:, chosen], shape, q, planes)
+            found = shapes.gradient(k, bent.index_select(1, chosen), shape, q, planes)
+            out.index_copy_(1, chosen, found)
     return out
 
 
@@ -78,14 +79,16 @@ def in_shadow(world: Tensor, light: Tensor, tables: Tables, scale: Tensor) -> Te
     pixel = frame * points + pairs - entry * points
     shadow = torch.zeros(frames * points, dtype=torch.bool, device=world.device)
     kinds = tables.kind.flatten()
-    start, toward = world.reshape(-1, 3).T, light.T
+    start, toward = world.reshape(-1, 3).T.contiguous(), light.T.contiguous()
+    kind = kinds.index_select(0, entry)
     matrix = tables.from_world.flatten(0, 1).flatten(1).T.contiguous()
     for k in list(Kind)[1:]:
-        chosen = (kinds[entry] == k).nonzero()[:, 0]
+        chosen = (kind == k).nonzero()[:, 0]
         if not len(chosen):
             continue
-        rows, pix = entry[chosen], pixel[chosen]
-        m, p, l = matrix.index_select(1, rows), start[:, pix], toward.index_select(1, frame[chosen])
+        rows, pix = entry.index_select(0, chosen), pixel.index_select(0, chosen)
+        l = toward.index_select(1, frame.index_select(0, chosen))
+        m, p = matrix.index_select(1, rows), start.index_select(1, pix)
         o = torch.stack(
             [
                 m[4 * i] * p[0] + m[4 * i + 1] * p[1] + m[4 * i + 2] * p[2] + m[4 * i + 3]
@@ -96,7 +99,7 @@ def in_shadow(world: Tensor, light: Tensor, tables: Tables, scale: Tensor) -> Te
             [m[4 * i] * l[0] + m[4 * i + 1] * l[1] + m[4 * i + 2] * l[2] for i in range(3)]
         )
         hit = intersect(k, o, d, tables, rows, _SHADOW_NEAR).isfinite()
-        shadow[pix[hit]] = True
+        shadow.index_fill_(0, pix.index_select(0, hit.nonzero()[:, 0]), True)
     return shadow.view(frames, points)
 
 
@@ -121,7 +124,7 @@ def _bilinear(texels: Tensor, start: Tensor, u: Tensor, v: Tensor, level: Tensor
     mask = (1 << bits) - 1
     x0, y0 = u0.long() & mask, v0.long() & mask
     x1, y1 = (x0 + 1) & mask, (y0 + 1) & mask
-    base = start + offsets[level]
+    base = start + offsets.index_select(0, level)
     out = torch.zeros(3, len(u), device=u.device)
     for y, wy in ((y0, 1 - fv), (y1, fv)):
         row = base + (y << bits)
@@ -151,13 +154,13 @@ def albedo(
 ) -> tuple[Tensor, Tensor]:
     """Colour (3, P) and material rows (MATERIAL, P) at texture coordinates; footprint (P,) scene units a pixel."""
     m = looks.material.flatten(0, 1).T.contiguous().index_select(1, clip_slot)
-    starts = looks.texture_start.flatten(0, 1)[clip_slot]
+    starts = looks.texture_start.flatten(0, 1).T.index_select(1, clip_slot)
     layers = []
     for k in (0, 1):
         density = m[12 + k]
         level = (footprint * density).clamp_min(1e-6).log2()
         u, v = uv[0] * density + m[14 + 2 * k], uv[1] * density + m[15 + 2 * k]
-        layers.append(texture_lookup(looks.texels, starts[:, k], u, v, level))
+        layers.append(texture_lookup(looks.texels, starts[k], u, v, level))
     grain = layers[1].mean(0) - 0.5
     rgb = torch.stack([(m[3 * c : 3 * c + 3] * layers[0]).sum(0) + m[9 + c] for c in range(3)])
     return (rgb * (1 + m[18] * grain)).clamp(0.01, 1), m
