@@ -47,13 +47,19 @@ class Passes:
     def __len__(self) -> int:
         return len(self.pairs)
 
+    def seen(self) -> np.ndarray:
+        """(E,) bool: something is valid in both views."""
+        valid = (self.confidence > 0).any(axis=(2, 3)).all(axis=-1)
+        return valid & np.isfinite(self.cam2_from_cam1).all(axis=(1, 2)) & (self.status != "empty")
+
+    def alone(self) -> np.ndarray:
+        """(E,) bool: passes of a frame with itself, which say that it is a shot of its own."""
+        return self.seen() & (self.pairs[:, 0] == self.pairs[:, 1])
+
     def usable(self) -> np.ndarray:
-        """(E,) bool: something was valid in both views, between two different frames, and the pose explains it."""
-        seen = (self.confidence > 0).any(axis=(2, 3)).all(axis=-1)
+        """(E,) bool: a measurement between two frames, whose pose explains its own points."""
         explained = (self.pose_inliers >= MIN_INLIERS) | np.isin(self.status, ("still", "rotation"))
-        different = self.pairs[:, 0] != self.pairs[:, 1]
-        finite = np.isfinite(self.cam2_from_cam1).all(axis=(1, 2))
-        return seen & explained & different & finite & (self.status != "empty")
+        return self.seen() & explained & (self.pairs[:, 0] != self.pairs[:, 1])
 
     def select(self, keep: np.ndarray) -> "Passes":
         """The passes of a mask or index array."""

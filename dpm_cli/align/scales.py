@@ -135,10 +135,13 @@ def _centre(
     robust = weights * (width**2 / (width**2 + residual**2)) ** 2
     total = robust.sum(-1).clamp_min(1e-12)
     shift = (robust * residual).sum(-1) / total
+    slope = (
+        (robust * (1 - 4 * residual**2 / (width**2 + residual**2))).sum(-1).clamp_min(0.1 * total)
+    )
     pull = (robust * (residual - shift[..., None])).unflatten(-1, (h, w))
     tile = (-(-h // _TILES[0]), -(-w // _TILES[1]))
     tiles = torch.nn.functional.avg_pool2d(pull, tile, ceil_mode=True, divisor_override=1)
-    return median[..., 0] + shift, tiles.square().sum((-1, -2)).sqrt() / total
+    return median[..., 0] + shift, tiles.square().sum((-1, -2)).sqrt() / slope
 
 
 def _mean_weight(confidence: np.ndarray) -> np.ndarray:

@@ -34,11 +34,12 @@ def align(
         intrinsics: (3, 3) or (T, 3, 3) if known; the passes must have been reduced with them.
         per_frame_focal: the lens zooms, or the frames are photos of different cameras.
     """
-    usable = passes.usable() if len(passes) else np.zeros(0, bool)
+    usable, alone = passes.usable(), passes.alone()
     used, rows = passes.select(usable), np.flatnonzero(usable)
-    K, sigma = _intrinsics(used, frames, size, intrinsics, per_frame_focal)
+    K, sigma = _intrinsics(passes.select(usable | alone), frames, size, intrinsics, per_frame_focal)
+    lone = np.isin(np.arange(frames), passes.pairs[alone, 0])
     if len(used) == 0:
-        return _nothing(passes, frames, K)
+        return _nothing(passes, alone, lone, K, sigma)
     if intrinsics is None:
         used = with_focal(used, K[:, 0, 0], size)
     state, offsets = _solve(used, frames)
@@ -46,22 +47,24 @@ def align(
     kept = weight > _CONTRADICTED
     part = connected_parts(used.pairs[kept], frames)
     cam2world, registered = _anchored(state.cam2world.numpy(), part)
+    registered |= lone
     shot, cam2world = _fill(cam2world, registered, part)
-    log_scale, level = state.log_scale.numpy().copy(), state.level.numpy()
+    log_scale, level = state.log_scale.numpy(), state.level.numpy()
     cam2world, log_scale, level = _typical_scale(
         cam2world, log_scale, level, shot, used.pairs, kept
     )
     view_offset = level[used.pairs] - offsets.offset - log_scale[:, None]
+    weights, accepted = _spread(weight, rows, len(passes)), _spread(kept, rows, len(passes))
     return Alignment(
         cameras=Cameras(cam2world, K, registered),
         log_scale=_spread(log_scale, rows, len(passes)),
         view_log_offset=_spread(np.where(kept[:, None], view_offset, 0), rows, len(passes)),
-        pass_weight=_spread(weight, rows, len(passes)),
-        usable=_spread(kept, rows, len(passes)),
+        pass_weight=np.where(alone, 1.0, weights),
+        usable=accepted | alone,
         shot=shot,
         focal_sigma_log=sigma,
         **_misfit(state, used, offsets, weight),
-        notes=_notes(usable, kept, registered, shot, used),
+        notes=_notes(usable | alone, kept, registered, shot, used),
     )
 
 
@@ -96,15 +99,21 @@ def _intrinsics(
     return intrinsics_matrix(torch.from_numpy(focal), *size).numpy(), sigma
 
 
-def _nothing(passes: Passes, frames: int, K: np.ndarray) -> Alignment:
-    """No pass measures anything: the first camera is the world, the others are unknown."""
-    registered = np.arange(frames) == 0
+def _nothing(
+    passes: Passes, alone: np.ndarray, lone: np.ndarray, K: np.ndarray, sigma: float
+) -> Alignment:
+    """No pass joins two frames: each is a shot of its own, or unknown; the first camera is the world."""
+    frames, count = len(lone), len(passes)
+    registered = lone | (np.arange(frames) == 0)
     cameras = Cameras(np.tile(np.eye(4), (frames, 1, 1)), K, registered)
-    none, count = np.zeros(len(passes)), len(passes)
-    notes = ("no pair could be used: all cameras but the first are unknown",) if frames > 1 else ()
-    offset, shot = np.zeros((count, 2)), np.zeros(frames, np.int64)
+    shot = np.maximum(np.cumsum(registered) - 1, 0).astype(np.int64)
+    unknown = int((~registered).sum())
+    notes = (
+        (f"no pair could be used: {unknown} of {frames} cameras are unknown",) if unknown else ()
+    )
+    none, offset = np.zeros(count), np.zeros((count, 2))
     return Alignment(
-        cameras, none, offset, none, np.zeros(count, bool), shot, 1.0, 0.0, 0.0, 0.0, notes
+        cameras, none, offset, alone.astype(float), alone, shot, sigma, 0.0, 0.0, 0.0, notes
     )
 
 

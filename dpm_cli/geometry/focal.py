@@ -1,8 +1,9 @@
 """Focal length from a point map in its own camera's frame, square pixels, principal point known.
 
-Weiszfeld's iteration (paper, section 3.1; the published code bases use it) minimises sum w |pixel - f xy/z|. Noise
-in the points shrinks that f (the regressor x/z is the noisy side: 0.7 % at 2 % noise), so a robust Gauss-Newton on
-the angle between point and pixel ray follows, whose expected cost under isotropic noise does not depend on f.
+The published code bases minimise sum w |pixel - f xy/z| by Weiszfeld's iteration (paper, section 3.1). Noise in the
+points shrinks that f (the regressor x/z is the noisy side: 0.7 % at 2 % noise), and points near the camera plane
+outweigh all others. Here a median of ratios starts a robust Gauss-Newton on the angle between point and pixel ray,
+which is bounded and whose expected cost under isotropic noise does not depend on f.
 """
 
 from dataclasses import dataclass
@@ -26,28 +27,6 @@ class FocalFit:
     """(B,) standard deviation of log focal, from the spread of the residuals with correlated noise allowed for."""
 
 
-def weiszfeld_focal(
-    points: Tensor, offsets: Tensor, weights: Tensor, iterations: int = 10
-) -> Tensor:
-    """Focal (B,) minimising sum w |offset - f xy/z|, by iterated reweighting.
-
-    Args:
-        points: (B, N, 3) in the camera's frame; those with z <= 0 must have weight 0.
-        offsets: (B, N, 2) pixel minus principal point.
-        weights: (B, N) >= 0.
-        iterations: of reweighting; ten are enough for four digits.
-    """
-    ray = points[..., :2] / torch.where(weights > 0, points[..., 2], 1.0)[..., None]
-    along, square = (offsets * ray).sum(-1), (ray * ray).sum(-1)
-    robust = weights
-    focal = (robust * along).sum(-1) / (robust * square).sum(-1)
-    for _ in range(iterations):
-        distance = (offsets - focal[:, None, None] * ray).norm(dim=-1)
-        robust = weights / distance.clamp_min(1e-6)
-        focal = (robust * along).sum(-1) / (robust * square).sum(-1)
-    return focal
-
-
 def estimate_focal(
     points: Tensor,
     pixels: Tensor,
@@ -55,7 +34,7 @@ def estimate_focal(
     weights: Tensor | None = None,
     *,
     blocks: Tensor | None = None,
-    iterations: int = 10,
+    iterations: int = 15,
 ) -> FocalFit:
     """Focal length of each of B point sets given in their own camera's frame.
 
@@ -81,19 +60,24 @@ def estimate_focal(
         raise DegenerateGeometryError(
             f"focal length: fewer than {_MIN_POINTS} points in front of the camera; give --fov or --intrinsics"
         )
-    log_focal = weiszfeld_focal(points, offsets, w).clamp_min(1e-3).log()
+    radius = offsets.norm(dim=-1)
+    ratio = radius * points[..., 2] / points[..., :2].norm(dim=-1).clamp_min(1e-12)
+    log_focal = weighted_median(ratio, w * radius).clamp_min(1e-3).log()
     direction = torch.nn.functional.normalize(points, dim=-1)
     w = w / w.sum(-1, keepdim=True)
-    robust, jacobian, error = w, w[..., None], w[..., None]
+    robust, slope = w, torch.ones_like(w)
     for _ in range(iterations):
         error, jacobian = _angle_error(direction, offsets, log_focal)
         size = error.norm(dim=-1)
         width = (4 / 1.177 * weighted_median(size, w)).clamp_min(1e-9)[:, None]
         robust = w * (width**2 / (width**2 + size**2)) ** 2
+        # Where residuals grow the weight falls, so the curvature is less than the weights suggest.
+        slope = 1 - 2 * size**2 / (width**2 + size**2)
         step = _dot(robust, jacobian, error) / _dot(robust, jacobian, jacobian)
         log_focal = log_focal - step.clamp(-0.5, 0.5)
     error, jacobian = _angle_error(direction, offsets, log_focal)
     curvature = _dot(robust, jacobian, jacobian)
+    curvature = curvature * ((robust * slope).sum(-1) / robust.sum(-1)).clamp_min(0.1)
     pull = robust * (jacobian * error).sum(-1)
     if blocks is not None:
         count = int(blocks.max()) + 1

@@ -70,12 +70,12 @@ def solve_pnp(
             f"relative camera: a pair has fewer than {_MIN_POINTS} points with an estimate"
         )
     w = w / w.sum(-1, keepdim=True)
-    problem = make_problem(points, pixels.double().expand(*points.shape[:2], 2), w, K)
-    coarse = thin(problem, _COARSE_POINTS)
+    pixels = pixels.double().expand(*points.shape[:2], 2)
+    coarse = thin(make_problem(points, pixels, w, K), _COARSE_POINTS)
     start = start_pose(coarse)
-    coarse, state = refine(coarse, start, free_focal=free_focal, iterations=iterations)
-    if coarse.points.shape[1] < points.shape[1]:
-        problem = make_problem(points, problem.pixels, w, coarse.K)
+    problem, state = refine(coarse, start, free_focal=free_focal, iterations=iterations)
+    if problem.points.shape[1] < points.shape[1]:
+        problem = make_problem(points, pixels, w, problem.K)
         problem, state = refine(
             problem, state.pose, free_focal=free_focal, iterations=_POLISH_STEPS
         )
@@ -106,6 +106,10 @@ def _uncertainty(
         groups = int(blocks.max()) + 1
         pull = pull.new_zeros(len(pull), groups, unknowns).index_add_(1, blocks, pull)
     meat = pull.transpose(-1, -2) @ pull * (groups / max(groups - unknowns, 1))
-    inverse = torch.linalg.inv(H)
+    # Where residuals grow the weight falls, so the curvature of the cost is less than the weights suggest.
+    square = state.size.square()
+    robust = state.robust(problem.weights)
+    slope = (robust * (1 - 2 * square / (state.width**2 + square))).sum(-1) / robust.sum(-1)
+    inverse = torch.linalg.inv(H) / slope.clamp_min(0.1)[:, None, None]
     gain = -torch.linalg.solve(H[:, :6, :6], normal[:, :6, 6])
     return (inverse @ meat @ inverse)[:, :6, :6], gain

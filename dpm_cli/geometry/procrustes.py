@@ -93,10 +93,9 @@ def weighted_median(values: Tensor, weights: Tensor) -> Tensor:
     values, order = torch.where(weights > 0, values, torch.inf).sort(-1)
     cumulative = weights.gather(-1, order).cumsum(-1)
     half = cumulative[..., -1:] / 2
-    slack = 1e-9 * half
     last = values.shape[-1] - 1
-    lower = torch.searchsorted(cumulative, half - slack).clamp_max(last)
-    upper = torch.searchsorted(cumulative, half + slack).clamp_max(last)
+    lower = torch.searchsorted(cumulative, half * (1 - 1e-6)).clamp_max(last)
+    upper = torch.searchsorted(cumulative, half * (1 + 1e-6), right=True).clamp_max(last)
     median = (values.gather(-1, lower) + values.gather(-1, upper))[..., 0] / 2
     return torch.where(half[..., 0] > 0, median, torch.zeros_like(median))
 
