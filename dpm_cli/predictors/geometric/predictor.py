@@ -103,29 +103,54 @@ def _assemble(
     centre: Tensor,
 ) -> PairPrediction:
     """Scenes per view become maps in camera 1's frame."""
-    flow = match.flow.flatten(0, 1)
-    height, width = flow.shape[1:3]
+    height, width = match.error.shape[2:]
     focal = focal_px.float().repeat_interleave(2)
     rays = centred_rays(height, width, focal, centre.float())
     own = rays / scene.inverse_depth[..., None]
+    other_from_this = rigid.rigid(scene.rotation, scene.translation)
+    this_from_other = rigid.invert(other_from_this)
+    flow = _flow(own, other_from_this, match, scene, focal, centre.float())
     target = torch.cat((rays[..., :2] + flow / focal[:, None, None, None], rays[..., 2:]), -1)
-    this_from_other = rigid.invert(rigid.rigid(scene.rotation, scene.translation))
-    directions = target @ this_from_other[:, None, :3, :3].mT
-    moved = nearest_on_ray(own, this_from_other[:, :3, 3], directions)
-    other = own + torch.sigmoid(scene.motion_odds)[..., None] * (moved - own)
-    own, other = own.unflatten(0, (-1, 2)), other.unflatten(0, (-1, 2))
-    cam1_from_cam2 = this_from_other[0::2]
+    moved = nearest_on_ray(
+        own, this_from_other[:, :3, 3], target @ this_from_other[:, None, :3, :3].mT
+    )
+    step = torch.sigmoid(scene.motion_odds)[..., None] * (moved - own)
+    own, other = own.unflatten(0, (-1, 2)), (own + step).unflatten(0, (-1, 2))
     view_1 = torch.stack((own[:, 0], other[:, 0]), 1)
     view_2 = torch.stack((other[:, 1], own[:, 1]), 1)
-    view_2 = rigid.transform_map(cam1_from_cam2[:, None], view_2)
-    confidence = (
-        (1 / scene.relative_sigma).unflatten(0, (-1, 2))[:, :, None].expand(-1, -1, 2, -1, -1)
-    )
+    view_2 = rigid.transform_map(this_from_other[0::2, None], view_2)
     return PairPrediction(
         points=torch.stack((view_1, view_2), 1),
-        confidence=confidence.contiguous(),
-        flow=match.flow,
+        confidence=_confidence(scene, step),
+        flow=flow.unflatten(0, (-1, 2)),
         motion_logit=scene.motion_odds.unflatten(0, (-1, 2)),
-        valid_logit=torch.full_like(match.error, 4.0),
+        valid_logit=scene.valid_odds.unflatten(0, (-1, 2)),
         status=status,
     )
+
+
+def _flow(
+    own: Tensor,
+    other_from_this: Tensor,
+    match: matching.DenseMatch,
+    scene: Scene,
+    focal_px: Tensor,
+    centre: Tensor,
+) -> Tensor:
+    """Flow (N, H, W, 2): measured where it comes back, from depth and camera where it does not and nothing moves."""
+    seen = rigid.transform_map(other_from_this, own)
+    z = seen[..., 2:].clamp_min(1e-2)
+    pixels = camera.pixel_grid(*own.shape[1:3], device=own.device)
+    rigid_flow = seen[..., :2] / z * focal_px[:, None, None, None] + centre - pixels
+    hidden = ~match.consistent.flatten(0, 1) & (scene.motion_odds < 0) & (seen[..., 2] > 1e-2)
+    return torch.where(hidden[..., None], rigid_flow, match.flow.flatten(0, 1))
+
+
+def _confidence(scene: Scene, step: Tensor) -> Tensor:
+    """Confidence (B, 2, 2, H, W): a mover's place at the other time is as uncertain as its step is long."""
+    sigma = scene.relative_sigma
+    other = (sigma.square() + (step.norm(dim=-1) * scene.inverse_depth).square()).sqrt()
+    now, later = (1 / x.unflatten(0, (-1, 2)) for x in (sigma, other))
+    view_1 = torch.stack((now[:, 0], later[:, 0]), 1)
+    view_2 = torch.stack((later[:, 1], now[:, 1]), 1)
+    return torch.stack((view_1, view_2), 1)

@@ -27,6 +27,8 @@ PRIOR_SPREAD = 1.5
 """Deviation of one pixel's pull towards the prior, relative to the median: felt only where data are far or weak."""
 FARTHEST = 0.05
 """Smallest inverse depth handed out, relative to the median."""
+INFINITY = 0.06
+"""Inverse depth relative to the median below which a pixel is taken for sky."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +41,8 @@ class Scene:
     """(N, H, W) expected relative error of depth."""
     motion_odds: Tensor
     """(N, H, W) log odds that the pixel moves by itself."""
+    valid_odds: Tensor
+    """(N, H, W) log odds that the pixel is not at infinity."""
     rotation: Tensor
     """(N, 3, 3) the other camera from this view's."""
     translation: Tensor
@@ -62,9 +66,11 @@ def reconstruct(
     median = torch.where(baseline, _typical(parallax, seen, odds), 1.0)
     rho, weight = _static_depth(parallax, seen, odds, noise, median, right, down)
     prior = inverse_depth_prior(*rho.shape[1:], device=rho.device)
-    rho = torch.where(baseline, rho / median, prior).clamp_min(FARTHEST)
+    rho = torch.where(baseline, rho / median, prior)
+    valid_odds = ((rho - INFINITY) * 60).clamp(-4, 4)
+    rho = rho.clamp_min(FARTHEST)
     sigma = _relative_sigma(rho, weight, baseline)
-    return Scene(rho, sigma, odds, R, t * median[:, 0])
+    return Scene(rho, sigma, odds, valid_odds, R, t * median[:, 0])
 
 
 def _typical(parallax: Parallax, seen: Tensor, odds: Tensor) -> Tensor:
