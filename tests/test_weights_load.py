@@ -246,6 +246,49 @@ def test_own_file_with_an_unreadable_config(tmp_path):
     refused(tmp_path / "b.safetensors", "unknown kind")
 
 
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"enc_depth": 10**9}, "config cannot be read"),
+        ({"enc_depth": "many"}, "config cannot be read"),
+        ({"hooks": [0, 2, 3, 99]}, "config cannot be read"),
+        ({"surprise": 1}, "config cannot be read"),
+        ({"enc_heads": 0}, "does not describe a network"),
+        ({"enc_width": 2**62}, "does not describe a network|does not fit"),
+        ({"enc_width": 128}, "wrong shape"),
+    ],
+)
+def test_own_file_whose_config_lies(tmp_path, change, match):
+    network = tiny_pair()
+    config = network.config.as_dict() | change
+    path = tmp_path / "own.safetensors"
+    save_checkpoint(path, network.state_dict(), network="pair", config=config, licence="x")
+    refused(path, match)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="reads Linux's memory counters")
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_loading_maps_the_file_and_copies_nothing(tmp_path, suffix):
+    config = dataclasses.replace(WIDE, enc_width=512, enc_heads=8, enc_depth=6)
+    path = tmp_path / f"large.{suffix}"
+    if suffix == "pth":
+        torch.save({"model": public_state(PairNetwork(config))}, path)
+    else:
+        save_file(public_state(PairNetwork(config), aliases=False), path)
+    before = private_bytes()
+    network = load_pair_network(read_checkpoint(path))
+    checksum = sum(float(p.detach().sum()) for p in network.parameters())
+    assert checksum == checksum
+    assert path.stat().st_size > 70e6
+    assert private_bytes() - before < 20e6
+
+
+def private_bytes():
+    """Memory of this process that no file backs."""
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("RssAnon"))
+
+
 def test_relatives_are_recognised_and_refused_by_name(tmp_path, static):
     third = {k.replace("head2", "head3"): v for k, v in public_state(static).items()}
     torch.save(public_state(static) | third, tmp_path / "pomato.pt")

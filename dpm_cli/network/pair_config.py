@@ -28,6 +28,10 @@ class PairConfig:
     maps: tuple[MapName, ...] = ALL_MAPS
     """pIJ = P_I(t_J). A network of p11 and p22 alone is DUSt3R's; its answer is the same at both times."""
 
+    def __post_init__(self):
+        if max(self.hooks) > self.dec_depth:
+            raise ValueError(f"hooks {self.hooks} beyond a decoder of {self.dec_depth} layers")
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for a checkpoint's metadata."""
         return asdict(self)

@@ -9,7 +9,7 @@ from torch import Tensor
 from dpm_cli.network.large import PairNetwork
 from dpm_cli.network.pair_config import ALL_MAPS
 from dpm_cli.predictors.certainty import relative_confidence
-from dpm_cli.predictors.precision import halve_linears, precision
+from dpm_cli.predictors.precision import place, precision
 from dpm_cli.predictors.protocol import Features, PredictorInfo
 from dpm_cli.structures import Clip, PairPrediction
 from dpm_cli.weights.checkpoint import read_checkpoint
@@ -23,8 +23,8 @@ STATIC_NOTE = (
     "these weights know no time: both maps of an image are the same, so scene flow is zero and nothing moves; "
     "train with `dpm train --init` to get the dynamic answer"
 )
-PAIR_BYTES_PER_PIXEL = 6500
-"""Measured at 512x288, float32: four DPT heads one after another, their largest maps 128 channels."""
+PAIR_BYTES_PER_PIXEL = 2100
+"""Measured at 512x288, float32, batches of 1 and 3."""
 
 
 class LargePredictor:
@@ -35,8 +35,8 @@ class LargePredictor:
     ):
         self._info = info
         self.device, self.dtype = device, dtype
-        halve_linears((network.enc_blocks, network.dec_blocks, network.dec_blocks2), dtype)
-        self.network = network.to(device).eval()
+        place(network, (network.enc_blocks, network.dec_blocks, network.dec_blocks2), device, dtype)
+        self.network = network.eval()
 
     @property
     def info(self) -> PredictorInfo:

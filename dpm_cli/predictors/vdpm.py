@@ -10,7 +10,7 @@ from torch import Tensor
 from dpm_cli.geometry.rigid import invert, rigid, rotation_from_quaternion
 from dpm_cli.network.vggt.multi_view import MultiViewNetwork, WindowTokens
 from dpm_cli.predictors.certainty import relative_confidence
-from dpm_cli.predictors.precision import halve_linears, precision
+from dpm_cli.predictors.precision import place, precision
 from dpm_cli.predictors.protocol import Features, PredictorInfo
 from dpm_cli.structures import Clip, PairPrediction, WindowPrediction
 from dpm_cli.weights.checkpoint import read_checkpoint
@@ -23,8 +23,10 @@ STATIC_NOTE = (
     "VGGT's weights know no time: every frame is shown at its own time only, so scene flow is zero and nothing "
     "moves; use V-DPM's weights for the dynamic answer"
 )
-PAIR_BYTES_PER_PIXEL = 12000
-"""Estimated from the largest tensors of a two-frame window: decoder hidden units, then a dense head."""
+PAIR_BYTES_PER_PIXEL = 6100
+"""Measured at 518x294, float32, one pair: the decoder's hidden units."""
+MAP_BYTES_ON_DEVICE = 4 << 30
+"""Larger windows keep their maps on the CPU, moved there time by time."""
 NARROWEST_FOV, WIDEST_FOV = 0.01, 3.1
 """Radians; the network's ReLU can answer 0, which is no camera."""
 
@@ -42,8 +44,8 @@ class VdpmPredictor:
         self._info = info
         self.device, self.dtype = device, dtype
         decoder = [network.decoder] if network.decoder is not None else []
-        halve_linears((network.aggregator, *decoder), dtype)
-        self.network = network.to(device).eval()
+        place(network, (network.aggregator, *decoder), device, dtype)
+        self.network = network.eval()
 
     @property
     def info(self) -> PredictorInfo:
@@ -85,8 +87,8 @@ class VdpmPredictor:
             sources: consecutive frames whose pixels are wanted; None = all.
 
         Returns:
-            Points (T, S', H, W, 3) and confidence (T, S', H, W) on the CPU, moved there time by time, so that
-            the device never holds more than one; cameras of all S frames, float64.
+            Points (T, S', H, W, 3) and confidence (T, S', H, W), on the CPU if they are too many for the
+            device; cameras of all S frames, float64, on the CPU.
         """
         with precision(self.device, self.dtype):
             window = self.network.aggregate(features["tokens"][None])
@@ -103,8 +105,10 @@ class VdpmPredictor:
         points, certainty = [], []
         for target in targets:
             at, sure = self.network.maps(window, target, sources)
-            points.append(at[0].cpu())
-            certainty.append(sure[0].cpu())
+            fits = len(targets) * (at.nbytes + sure.nbytes) <= MAP_BYTES_ON_DEVICE
+            store = at.device if fits else torch.device("cpu")
+            points.append(at[0].to(store))
+            certainty.append(sure[0].to(store))
         return torch.stack(points), torch.stack(certainty)
 
 

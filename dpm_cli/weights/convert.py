@@ -43,16 +43,8 @@ def pair_name(public: str) -> str | None:
 
 
 def pair_state(public: Mapping[str, T]) -> dict[str, T]:
-    """DUSt3R's or MonST3R's tensors under our names; a CroCo file's decoder serves both streams."""
-    state = {ours: value for name, value in public.items() if (ours := pair_name(name))}
-    if not any(name.startswith("dec_blocks2.") for name in state):
-        second = {
-            name.replace("dec_blocks.", "dec_blocks2.", 1): value
-            for name, value in state.items()
-            if name.startswith("dec_blocks.")
-        }
-        state |= second
-    return state
+    """DUSt3R's or MonST3R's tensors under our names."""
+    return {ours: value for name, value in public.items() if (ours := pair_name(name))}
 
 
 def duplicate_heads(state: Mapping[str, T]) -> dict[str, T]:
@@ -130,11 +122,10 @@ def multi_view_config(shapes: Shapes, arguments: Mapping[str, Any]) -> MultiView
     if decoder_depth:
         wide = shapes["decoder.frame_blocks.0.0.attn.q_norm.weight"][0]
         values["decoder_heads"] = 2 * width // wide
-    if values["hooks"][-1] != depth - 1:
-        raise WeightsError(
-            f"an aggregator of {depth} layers whose last one no head sees is not known"
-        )
-    return MultiViewConfig(**values)
+    try:
+        return MultiViewConfig(**values)
+    except ValueError as error:
+        raise WeightsError(str(error)) from error
 
 
 def _count(shapes: Shapes, prefix: str) -> int:

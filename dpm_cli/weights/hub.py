@@ -36,6 +36,8 @@ def pull(
     if entry.repository is None:
         raise UsageError(f"{entry.name} is not on the hub: there is nothing to pull")
     reporter = reporter or SilentReporter()
+    if isinstance(reporter, SilentReporter):
+        hub.utils.disable_progress_bars()
     earlier = read_record(entry)
     wanted = revision or (earlier.commit if earlier and earlier.commit else entry.revision)
     expected, commit = _announced(hub, entry, wanted, reporter)
@@ -68,6 +70,7 @@ def _client() -> Any:
         import huggingface_hub
         import huggingface_hub.constants
         import huggingface_hub.errors
+        import huggingface_hub.utils
     except ImportError:
         raise MissingExtraError("huggingface_hub", "hub") from None
     return huggingface_hub

@@ -95,11 +95,16 @@ def _public_kind(names: Mapping[str, Any]) -> Kind | None:
 
 
 def own_config(checkpoint: Checkpoint, build: Callable[[dict[str, Any]], Config]) -> Config:
-    """Config stored in a file of ours; raises WeightsError where it cannot be read."""
+    """Config stored in a file of ours; raises WeightsError where it cannot be read or claims more than is there."""
     try:
-        return build(json.loads(checkpoint.metadata["dpm_config"]))
-    except (KeyError, TypeError, ValueError) as error:
+        values = json.loads(checkpoint.metadata["dpm_config"])
+        config = build(values)
+        # A claimed depth is a loop that builds blocks: every block has a tensor.
+        if any("depth" in k and int(v) > len(checkpoint.tensors) for k, v in values.items()):
+            raise ValueError("more blocks than tensors")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise WeightsError(f"{checkpoint.path}: its network config cannot be read") from error
+    return config
 
 
 def licence_of(checkpoint: Checkpoint, kind: Kind) -> str:

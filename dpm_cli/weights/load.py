@@ -4,6 +4,7 @@ Peak memory is the network itself: parameters are the file's own mapped pages un
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
@@ -50,12 +51,8 @@ def load_pair_network(checkpoint: Checkpoint, *, all_heads: bool = False) -> Pai
     else:
         raise WeightsError(f"{checkpoint.path}: holds {kind.value}, not a pair network")
     if all_heads and set(config.maps) != set(ALL_MAPS):
-        state = {name: t.clone() if name.startswith("heads.") else t for name, t in state.items()}
-        state = {
-            k: v.clone() if k.startswith(("heads.p12", "heads.p21")) else v
-            for k, v in duplicate_heads(state).items()
-        }
-        config = PairConfig.from_dict({**config.as_dict(), "maps": ALL_MAPS})
+        copies = {k: v.clone() for k, v in duplicate_heads(state).items() if k not in state}
+        state, config = {**state, **copies}, replace(config, maps=ALL_MAPS)
     return fill(lambda: PairNetwork(config), state, str(checkpoint.path))
 
 
@@ -83,8 +80,11 @@ def multi_view_from_state(
 
 def fill(build, state: Mapping[str, Tensor], source: str):
     """Build on the meta device and take the tensors as they are; every name and shape must fit."""
-    with torch.device("meta"):
-        network = build()
+    try:
+        with torch.device("meta"):
+            network = build()
+    except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+        raise WeightsError(f"{source}: its config does not describe a network") from error
     require_match(shapes_of(network.state_dict()), shapes_of(state), source)
     full = {name: tensor.float() for name, tensor in state.items()}
     network.load_state_dict(full, strict=True, assign=True)

@@ -31,6 +31,12 @@ class MultiViewConfig:
     depth_head: bool = False
     """VGGT's dense depth head; V-DPM dropped it."""
 
+    def __post_init__(self):
+        if self.hooks[-1] != self.depth - 1:
+            raise ValueError(
+                f"an aggregator of {self.depth} layers whose last one no head sees: {self.hooks}"
+            )
+
     @property
     def special_tokens(self) -> int:
         """Tokens before the patches of a frame: camera, time (V-DPM only), registers."""

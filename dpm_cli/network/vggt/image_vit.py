@@ -37,7 +37,9 @@ class ImageVit(nn.Module):
         if grid == (side, side):
             return self.pos_embed
         stored = self.pos_embed[:, 1:].float().transpose(1, 2).unflatten(2, (side, side))
-        patches = F.interpolate(stored, size=grid, mode="bicubic", antialias=True)
+        # MPS has no antialiased bicubic.
+        on = stored.cpu() if stored.device.type == "mps" else stored
+        patches = F.interpolate(on, size=grid, mode="bicubic", antialias=True).to(stored.device)
         return torch.cat((self.pos_embed[:, :1].float(), patches.flatten(2).transpose(1, 2)), 1)
 
     def forward(self, images: Tensor) -> Tensor:
