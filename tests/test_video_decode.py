@@ -1,5 +1,7 @@
 """Decoded frames are the ones that were asked for, upright and in their colours."""
 
+import threading
+
 import cv2
 import numpy as np
 import pytest
@@ -36,6 +38,22 @@ def test_seeking_far_into_a_video_gives_the_same_frames(folder):
     path = write_numbered(folder / "slow.mp4", 30, (48, 64), 3)
     found, frames = decode(path, [22, 25], (24, 32))
     assert (found, numbers(frames)) == ([22, 25], [22, 25])
+
+
+@pytest.mark.parametrize("suffix", ["h264", "mkv", "ts", "avi", "mpg"])
+def test_seeking_in_other_containers(folder, suffix):
+    """Raw streams and program streams cannot be sought exactly; the frames are right all the same."""
+    slow = write_numbered(folder / "s.mp4", 30, (48, 64), 3)
+    path = folder / f"slow.{suffix}"
+    how = ["-c:v", "mpeg2video", "-r", "25", "-q:v", "2"] if suffix == "mpg" else ["-c", "copy"]
+    ffmpeg("-i", slow, *how, path)
+    info = probe(path)
+    late = np.flatnonzero(info.timestamps > 0.75 * info.timestamps[-1])[::2]
+    every = dict(zip(*decode(path, range(len(info)), (24, 32)), strict=True))
+    found, frames = decode(path, late, (24, 32))
+    assert found == late.tolist()
+    for index, frame in zip(found, frames, strict=True):
+        np.testing.assert_array_equal(frame, every[index])
 
 
 def test_variable_rate_is_not_padded(folder):
@@ -114,9 +132,14 @@ def test_high_dynamic_range_is_brought_to_standard(folder, transfer, name):
 
 def test_leaving_early_ends_ffmpeg(folder):
     path = write_numbered(folder / "early.mp4")
+    threads = threading.active_count()
     with VideoDecoder(probe(path), np.arange(30), (480, 640)) as decoder:
         assert next(iter(decoder))[0] == 0
-    assert decoder._process.poll() is not None
+        stream = decoder._stream
+        assert stream is not None
+        assert threading.active_count() > threads
+    assert stream.process.poll() is not None
+    assert threading.active_count() == threads
 
 
 def test_written_mp4_reads_back(folder):

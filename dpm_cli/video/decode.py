@@ -6,7 +6,6 @@ to fill a constant rate.
 """
 
 import queue
-import re
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -14,7 +13,13 @@ from fractions import Fraction
 
 import numpy as np
 
-from dpm_cli.video.ffmpeg import every_frame_once, executable, has_filter, input_arguments
+from dpm_cli.video.ffmpeg import (
+    ShownTimes,
+    every_frame_once,
+    executable,
+    has_filter,
+    input_arguments,
+)
 from dpm_cli.video.probe import VideoInfo
 
 _READ_AHEAD = 8
@@ -50,19 +55,69 @@ class VideoDecoder:
     """Iterates over (index, frame) of the wanted frames of one video, in order; use as a context manager."""
 
     def __init__(self, info: VideoInfo, indices: np.ndarray, size: tuple[int, int]):
-        """Start decoding `indices` (sorted positions in `info.pts`) at `size` (height, width)."""
+        """Decode `indices` (ascending positions in `info.pts`) at `size` (height, width)."""
         self.info = info
         self.size = size
         self._wanted = {int(info.pts[i]): int(i) for i in indices}
-        self._last_pts = int(info.pts[indices[-1]])
+        self._first = int(indices[0])
+        self._stream: _FrameStream | None = None
+
+    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
+        seek_s = float(self.info.timestamps[self._first]) - _SEEK_MARGIN_S
+        if seek_s < _SEEK_MARGIN_S:
+            yield from self._start(None)
+            return
+        frames = iter(self._start(seek_s))
+        first = next(frames, None)
+        if first is not None and first[0] == self._first:
+            yield first
+            yield from frames
+        else:
+            # Streams without an index cannot be sought, or land behind the frame.
+            yield from self._start(None)
+
+    def _start(self, seek_s: float | None) -> "_FrameStream":
+        self._stop()
+        command = [executable(), "-hide_banner", "-nostdin", "-nostats", "-loglevel", "info"]
+        command += ["-copyts", *(["-ss", f"{seek_s:.3f}"] if seek_s is not None else [])]
+        chain = f"{filter_chain(self.info, self.size)},showinfo=checksum=0"
+        command += [*input_arguments(self.info.path), "-map", "0:V:0", "-vf", chain]
+        command += [*every_frame_once(), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+        self._stream = _FrameStream(command, self.size, self.info.time_base, self._wanted)
+        return self._stream
+
+    def _stop(self) -> None:
+        if self._stream is not None:
+            self._stream.stop()
+            self._stream = None
+
+    def __enter__(self) -> "VideoDecoder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+
+class _FrameStream:
+    """One run of ffmpeg: frames from its stdout, their times from its stderr, both read in the background."""
+
+    def __init__(
+        self,
+        command: list[str],
+        size: tuple[int, int],
+        time_base: Fraction,
+        wanted: dict[int, int],
+    ):
+        """`wanted` is presentation time, in units of `time_base`, to index; other frames are dropped."""
+        self.size = size
+        self._time_base = time_base
+        self._wanted = wanted
+        self._last_pts = max(wanted)
         self._frames: queue.Queue[tuple[int, np.ndarray] | None] = queue.Queue(_READ_AHEAD)
         self._times: queue.Queue[int | None] = queue.Queue()
         self._stopped = threading.Event()
-        self._process = subprocess.Popen(
-            self._command(float(info.timestamps[indices[0]])),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
         )
         self._threads = [
             threading.Thread(target=work, daemon=True)
@@ -71,36 +126,18 @@ class VideoDecoder:
         for thread in self._threads:
             thread.start()
 
-    def _command(self, first_s: float) -> list[str]:
-        command = [
-            executable(),
-            "-hide_banner",
-            "-nostdin",
-            "-nostats",
-            "-loglevel",
-            "info",
-            "-copyts",
-        ]
-        if first_s > 2 * _SEEK_MARGIN_S:
-            command += ["-ss", f"{first_s - _SEEK_MARGIN_S:.3f}"]
-        chain = f"{filter_chain(self.info, self.size)},showinfo=checksum=0"
-        command += [*input_arguments(self.info.path), "-map", "0:V:0", "-vf", chain]
-        return [*command, *every_frame_once(), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
+        while (item := self._frames.get()) is not None:
+            yield item
 
     def _read_times(self) -> None:
         """Presentation times from the log of showinfo, in units of the stream's time base."""
-        assert self._process.stderr is not None
-        ratio = Fraction(1)
-        for raw in iter(self._process.stderr.readline, b""):
-            line = raw.decode(errors="replace")
-            if "showinfo" not in line:
-                continue
-            base = re.search(r"config in time_base: (\d+)/(\d+)", line)
-            if base:
-                ratio = Fraction(int(base.group(1)), int(base.group(2))) / self.info.time_base
-            time = re.search(r"\bn:\s*\d+ pts:\s*(-?\d+)", line)
-            if time:
-                self._times.put(round(int(time.group(1)) * ratio))
+        assert self.process.stderr is not None
+        shown = ShownTimes()
+        for raw in iter(self.process.stderr.readline, b""):
+            pts = shown.read(raw.decode(errors="replace"))
+            if pts is not None:
+                self._times.put(round(pts * shown.time_base / self._time_base))
         self._times.put(None)
 
     def _read_frames(self) -> None:
@@ -108,9 +145,7 @@ class VideoDecoder:
         try:
             while not self._stopped.is_set():
                 buffer = bytearray(height * width * 3)
-                if not self._fill(memoryview(buffer)):
-                    break
-                pts = self._times.get()
+                pts = self._times.get() if self._fill(memoryview(buffer)) else None
                 if pts is None:
                     break
                 if pts in self._wanted:
@@ -123,10 +158,10 @@ class VideoDecoder:
 
     def _fill(self, view: memoryview) -> bool:
         """Read until `view` is full; False where the stream ends before."""
-        assert self._process.stdout is not None
+        assert self.process.stdout is not None
         done = 0
         while done < len(view):
-            count = self._process.stdout.readinto(view[done:])  # pyright: ignore
+            count = self.process.stdout.readinto(view[done:])  # pyright: ignore
             if not count:
                 return False
             done += count
@@ -139,19 +174,13 @@ class VideoDecoder:
             except queue.Full:
                 continue
 
-    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
-        while (item := self._frames.get()) is not None:
-            yield item
-
-    def __enter__(self) -> "VideoDecoder":
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def stop(self) -> None:
+        """End ffmpeg and the threads, whether the stream was read to its end or not."""
         self._stopped.set()
-        self._process.kill()
+        self.process.kill()
         for thread in reversed(self._threads):
             thread.join()
-        self._process.wait()
-        for pipe in (self._process.stdout, self._process.stderr):
+        self.process.wait()
+        for pipe in (self.process.stdout, self.process.stderr):
             if pipe is not None:
                 pipe.close()

@@ -4,6 +4,7 @@ import functools
 import os
 import re
 import subprocess
+from fractions import Fraction
 from pathlib import Path
 
 from dpm_cli.errors import InputError, MissingExtraError
@@ -53,6 +54,27 @@ def every_frame_once() -> list[str]:
         [executable(), "-hide_banner", "-h", "long"], capture_output=True, text=True, check=False
     )
     return ["-fps_mode" if "-fps_mode" in options.stdout else "-vsync", "passthrough"]
+
+
+class ShownTimes:
+    """Presentation times from the log of ffmpeg's `showinfo` filter, one line a frame."""
+
+    _TIME_BASE = re.compile(r"config in time_base: (\d+)/(\d+)")
+    _FRAME = re.compile(r"\bn:\s*\d+ pts:\s*(-?\d+)")
+
+    def __init__(self):
+        self.time_base = Fraction(1)
+        """Seconds; the stream's, known from the first lines of the log on."""
+
+    def read(self, line: str) -> int | None:
+        """Time in units of `time_base` if the line is of a frame."""
+        if "showinfo" not in line:
+            return None
+        base = self._TIME_BASE.search(line)
+        if base:
+            self.time_base = Fraction(int(base.group(1)), int(base.group(2)))
+        frame = self._FRAME.search(line)
+        return int(frame.group(1)) if frame else None
 
 
 def input_arguments(path: Path) -> list[str]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from dpm_cli.errors import InputError
 from dpm_cli.video.ffmpeg import (
+    ShownTimes,
     errors_of,
     every_frame_once,
     executable,
@@ -79,11 +80,11 @@ def probe(path: Path | str) -> VideoInfo:
     """
     path = Path(path)
     _check_file(path)
-    listing = _list_packets(path, copy=True)
+    listing = _list_packets(path)
     pts, time_base = _parse_framecrc(listing.stdout)
     if len(np.unique(pts)) < max(len(pts), 1):
-        # Some damaged files and old containers tell times only when they are decoded.
-        pts, time_base = _parse_framecrc(_list_packets(path, copy=False).stdout)
+        # Damaged files and old containers tell some times only when they are decoded.
+        pts, time_base = _decode_times(path)
     if not len(pts):
         raise InputError(f"{path} cannot be read as a video: {_reason(path, listing.stderr)}")
     start = _start(listing.stderr, time_base)
@@ -117,28 +118,40 @@ def _check_file(path: Path) -> None:
         raise InputError(f"{path} is empty: copy or record it again")
 
 
-def _list_packets(path: Path, *, copy: bool) -> subprocess.CompletedProcess[str]:
-    """Run ffmpeg over the first video stream that is not a cover picture; times stay those of the file."""
-    codec = ["-c", "copy"] if copy else every_frame_once()
-    command = [
-        executable(),
-        "-hide_banner",
-        "-nostdin",
-        "-nostats",
-        "-loglevel",
-        "level+info",
-        "-copyts",
-    ]
-    command += [*input_arguments(path), "-map", "0:V:0", *codec, "-f", "framecrc", "-"]
+def _command(path: Path) -> list[str]:
+    """The start of a run over the first video stream that is not a cover picture; times stay those of the file."""
+    command = [executable(), "-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+info"]
+    return [*command, "-copyts", *input_arguments(path), "-map", "0:V:0"]
+
+
+def _list_packets(path: Path) -> subprocess.CompletedProcess[str]:
+    command = [*_command(path), "-c", "copy", "-f", "framecrc", "-"]
     return subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
 
 
 def _parse_framecrc(text: str) -> tuple[np.ndarray, Fraction]:
-    """Sorted presentation times and the time base of a framecrc listing `stream, dts, pts, duration, ...`."""
+    """Sorted presentation times and the time base of a listing `stream, dts, pts, duration, ...`."""
     base = re.search(r"#tb 0: (\d+)/(\d+)", text)
     rows = [line.split(",") for line in text.splitlines() if line and not line.startswith("#")]
-    pts = np.sort(np.array([int(row[2]) for row in rows if row[2].strip() != "NOPTS"], np.int64))
+    pts = np.sort(np.array([int(row[2]) for row in rows], np.int64))
     return pts, Fraction(int(base.group(1)), int(base.group(2))) if base else Fraction(1)
+
+
+def _decode_times(path: Path) -> tuple[np.ndarray, Fraction]:
+    """Sorted presentation times and their time base of all frames that can be decoded."""
+    command = [
+        *_command(path),
+        "-vf",
+        "showinfo=checksum=0",
+        *every_frame_once(),
+        "-f",
+        "null",
+        "-",
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    shown = ShownTimes()
+    times = [shown.read(line) for line in result.stderr.splitlines()]
+    return np.unique(np.array([pts for pts in times if pts is not None], np.int64)), shown.time_base
 
 
 def _start(stderr: str, time_base: Fraction) -> Fraction:
@@ -157,9 +170,7 @@ def _pixel_aspect(text: str, rotation_deg: int) -> float:
 
 def _decoded_size(path: Path) -> tuple[int, int]:
     """(height, width) of the first decoded frame, from the header of a PPM picture."""
-    command = [executable(), "-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+info"]
-    command += [*input_arguments(path), "-map", "0:V:0", "-frames:v", "1"]
-    command += ["-f", "image2pipe", "-c:v", "ppm", "-"]
+    command = [*_command(path), "-frames:v", "1", "-f", "image2pipe", "-c:v", "ppm", "-"]
     result = subprocess.run(command, capture_output=True, check=False)
     header = re.match(rb"P6\s+(\d+)\s+(\d+)\s", result.stdout[:64])
     if header is None:
