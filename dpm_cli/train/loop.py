@@ -17,6 +17,7 @@ from torch import Tensor
 from dpm_cli.losses import total_loss
 from dpm_cli.network.mini import PRESETS, MiniNetwork
 from dpm_cli.train.batches import Batch, PairSource, prefetch
+from dpm_cli.train.calibrate import calibrate
 from dpm_cli.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from dpm_cli.train.curves import CsvLog, draw_curves, read_log
 from dpm_cli.train.processes import Processes
@@ -122,7 +123,7 @@ class _Run:
             self.skipped += 1
         self.step += 1
         self.pairs += len(batch.truth.images) * self.job.processes.world
-        return {"loss": float(loss.detach()), "gradient": float(norm)} | {
+        return {"loss": float(loss.detach()), "gradient_norm": float(norm)} | {
             k: float(v) for k, v in terms.items()
         }
 
@@ -157,6 +158,8 @@ class _Run:
             "hours": f"{self.elapsed_s() / 3600:.3f}",
             "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         }
+        if self.job.validation:
+            metadata["calibration"] = calibrate(self.average, self.job.validation).to_json()
         save_mini(self.job.folder / WEIGHTS, self.average, metadata)
 
 

@@ -18,7 +18,7 @@ class Stage:
 
 CPU_STAGES = (
     Stage(0.0, ((64, 80), (64, 96), (80, 64)), 24),
-    Stage(0.4, ((96, 128), (96, 128), (80, 128), (96, 96), (96, 64)), 16),
+    Stage(0.4, ((96, 128), (96, 128), (80, 112), (64, 112), (80, 128), (96, 80)), 16),
 )
 """Small pictures first: twice the pairs a second while the coarse geometry is learnt."""
 

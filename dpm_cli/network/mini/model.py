@@ -1,7 +1,8 @@
 """The mini network: four dynamic point maps of a pair whose matching is given.
 
                  images, flow both ways
-    RGB, other image warped, flow, log consistency, grid, focal where known      both views, shared weights
+    RGB, other image warped, flow, log consistency, grid, focal where known,     both views, shared weights
+    depth by parallax with its uncertainty (`parallax`)
         | 1/2 --------------------------------------------------------------+
         | 1/4 ------------------------------------------------------+       |
         | 1/8 + other view's features, warped ----------------+     |       |
@@ -17,6 +18,7 @@ the part of the flow that the camera's motion does not explain, gated, plus a fr
 the network's starting point (paper section 2: heads initialised to the static solution).
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +27,7 @@ from torch import Tensor, nn
 
 from dpm_cli.network.mini.config import MiniConfig
 from dpm_cli.network.mini.layers import AttentionLayer, GridCode, ResidualBlock, Up
+from dpm_cli.network.mini.parallax import CAMERA_NUMBERS, HINT_CHANNELS, Parallax, parallax
 from dpm_cli.network.mini.warp import (
     half_diagonal,
     lift,
@@ -34,7 +37,7 @@ from dpm_cli.network.mini.warp import (
     warp,
 )
 
-_INPUTS = 14
+_INPUTS = 14 + HINT_CHANNELS
 _OUTPUTS = 11
 _EXTRA_TOKENS = 4
 _TYPICAL_LOG_FOCAL = 0.5
@@ -87,7 +90,8 @@ class MiniNetwork(nn.Module):
         self.extra = nn.Parameter(torch.randn(_EXTRA_TOKENS, c.token) * 0.02)
         self.attention = nn.ModuleList(AttentionLayer(c.token, c.heads) for _ in range(c.layers))
         self.token_norm = nn.LayerNorm(c.token)
-        self.camera = nn.Linear(2 * c.token, 7)
+        self.camera_hint = nn.Linear(CAMERA_NUMBERS, 2 * c.token)
+        self.camera = nn.Linear(2 * c.token, 9)
         self.up_8 = Up(c.token, c.eighth, c.eighth)
         self.decode_8 = _blocks(c.eighth, c.blocks_eighth)
         self.coarse = nn.Conv2d(c.eighth, 1, 1)
@@ -97,7 +101,7 @@ class MiniNetwork(nn.Module):
         self.up_2 = Up(c.quarter, c.half, c.half)
         self.refine = nn.Conv2d(c.half, c.half, 3, padding=1)
         self.head = nn.Conv2d(c.half, 4 * _OUTPUTS, 1)
-        for layer in (self.camera, self.head, self.coarse):
+        for layer in (self.camera, self.camera_hint, self.head, self.coarse):
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)
 
@@ -114,11 +118,17 @@ class MiniNetwork(nn.Module):
         grid = normalised_grid(height, width, like=images)
         target = grid + flow.float() / unit
         known = torch.zeros_like(images[:, 0, 0, 0, 0]) if focal_px is None else focal_px / unit
-        x = _inputs(images, target, grid, known)
-        half, quarter, eighth, tokens, extra = self._encode(x, target)
+        x, error_px = _inputs(images, target, grid, known)
+        guess = torch.where(known > 0, known, torch.full_like(known, math.exp(_TYPICAL_LOG_FOCAL)))
+        with torch.autocast(images.device.type, enabled=False):
+            hint = parallax(flow.float(), (-error_px).exp(), guess)
+        x = torch.cat((x, hint.hint.flatten(0, 1)), 1).contiguous(memory_format=torch.channels_last)
+        half, quarter, eighth, tokens, extra = self._encode(x, target, hint)
         camera = _float32(self.camera, extra[:, :2].flatten(1))
         log_focal = camera[:, 0] + _TYPICAL_LOG_FOCAL
-        pose = camera[:, 1:] * 0.1
+        # The fitted camera counts as far as the network trusts it; for a still camera its translation means nothing.
+        trust = camera[:, 7:].repeat_interleave(3, 1)
+        pose = camera[:, 1:7] * 0.1 + trust * hint.camera[:, :6]
         focal = torch.where(known > 0, known, log_focal.exp())
         x = self.decode_8(self.up_8(tokens, eighth))
         coarse = _float32(self.coarse, x).unflatten(0, (-1, 2))[:, :, 0]
@@ -145,7 +155,9 @@ class MiniNetwork(nn.Module):
             focal=focal,
         )
 
-    def _encode(self, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def _encode(
+        self, x: Tensor, target: Tensor, hint: Parallax
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Features at 1/2, 1/4, 1/8, attended tokens as maps at 1/16, and the camera tokens."""
         half = F.gelu(self.stem(F.pixel_unshuffle(x, 2)))
         quarter = self.encode_4(self.down_4(half))
@@ -156,7 +168,8 @@ class MiniNetwork(nn.Module):
         deep = self.down_16(eighth).permute(0, 2, 3, 1).unflatten(0, (-1, 2))
         rows, columns = deep.shape[2:4]
         deep = deep + self.position(normalised_grid(rows, columns, like=deep)) + self.view
-        extra = self.extra.expand(len(deep), -1, -1)
+        told = self.camera_hint(hint.camera).unflatten(1, (2, -1))
+        extra = self.extra + F.pad(told, (0, 0, 0, _EXTRA_TOKENS - 2))
         tokens = torch.cat((extra.to(deep.dtype), deep.flatten(1, 3)), 1)
         for layer in self.attention:
             tokens = layer(tokens)
@@ -218,8 +231,8 @@ def _shrink(coordinates: Tensor, factor: int) -> Tensor:
     return F.avg_pool2d(flat, factor).permute(0, 2, 3, 1).unflatten(0, coordinates.shape[:2])
 
 
-def _inputs(images: Tensor, target: Tensor, grid: Tensor, known: Tensor) -> Tensor:
-    """(2 B, 14, H, W) channels-last: what the docstring of the module lists."""
+def _inputs(images: Tensor, target: Tensor, grid: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """(2 B, 14, H, W) what the module lists but for the hint, and the consistency error (B, 2, H, W) in pixels."""
     flat, flat_target = images.flatten(0, 1), target.flatten(0, 1)
     other = warp(swap_views(flat), flat_target)
     back = warp(swap_views((target - grid).flatten(0, 1).permute(0, 3, 1, 2)), flat_target)
@@ -239,7 +252,7 @@ def _inputs(images: Tensor, target: Tensor, grid: Tensor, known: Tensor) -> Tens
         grid.permute(2, 0, 1).expand(len(flat), -1, -1, -1),
         *planes,
     )
-    return torch.cat(parts, 1).contiguous(memory_format=torch.channels_last)
+    return torch.cat(parts, 1), error_px[:, 0].unflatten(0, (-1, 2))
 
 
 def _evidence(

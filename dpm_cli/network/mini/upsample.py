@@ -19,6 +19,8 @@ def upsample(maps: Tensor, guide: Tensor) -> Tensor:
     """Maps (N, C, h, w) at the size of the images `guide` (N, 3, H, W) in [0, 1]."""
     height, width = guide.shape[-2:]
     rows, columns = maps.shape[-2:]
+    if (rows, columns) == (height, width):
+        return maps
     small = F.interpolate(guide, (rows, columns), mode="bilinear", antialias=True)
     # Channels last, so that a pixel's values are one piece of memory.
     values = maps.permute(0, 2, 3, 1).flatten(1, 2)
