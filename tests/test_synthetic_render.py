@@ -4,7 +4,15 @@ from synthetic_reference import cast_slowly
 
 from dpm_cli.errors import UsageError
 from dpm_cli.geometry.camera import intrinsics_matrix, pixel_grid, rays
-from dpm_cli.synthetic import CAMERA_KINDS, render_at, render_clip, render_clips, scene_seed
+from dpm_cli.synthetic import (
+    CAMERA_KINDS,
+    film,
+    render,
+    render_at,
+    render_clip,
+    render_clips,
+    scene_seed,
+)
 from dpm_cli.synthetic.camera_paths import KIND_WEIGHTS
 from dpm_cli.synthetic.raycast import cast, make_tables
 from dpm_cli.synthetic.scene import Kind, Motion, Objects
@@ -141,3 +149,21 @@ def test_pools_of_camera_kinds_match():
 def test_bad_requests_are_refused(frames, size, camera):
     with pytest.raises(UsageError):
         render_clip(0, frames, size, camera=camera)
+
+
+def test_longer_clips_begin_like_shorter_ones(clips, monkeypatch):
+    monkeypatch.setitem(render.CHUNK_PIXELS, "cpu", 4 * SIZE[0] * SIZE[1])
+    longer = render_clip(scene_seed("val", 2), 5, SIZE)
+    assert (longer.images[0, :3].int() - clips.images[2].int()).abs().float().mean() < 0.02
+    assert longer.depth.shape[1] == 5
+
+
+def test_motion_blur_smears_along_the_motion():
+    light = torch.zeros(1, 1, 3, 33, 33)
+    light[..., 16, 16] = 1
+    smear = torch.zeros(1, 1, 2, 33, 33)
+    smear[:, :, 0] = 8
+    blurred = film._motion_blur(light, smear)[0, 0, 0]
+    assert torch.allclose(blurred.sum(), torch.ones(()), atol=1e-5)
+    assert blurred[16].sum() > 0.999
+    assert set(blurred[16].nonzero()[:, 0].tolist()) == {12, 14, 16, 18, 20}

@@ -21,23 +21,12 @@ from dpm_cli.progress import Reporter, SilentReporter
 from dpm_cli.structures import PairTruth
 from dpm_cli.synthetic.render import render_clips
 from dpm_cli.synthetic.seeds import scene_seed
-from dpm_cli.synthetic.truth import ClipTruth
+from dpm_cli.synthetic.truth import PER_FRAME, ClipTruth
 
 VERSION = 1
 _NEAR, _FAR = 0.01, 5000.0
 _LEVELS = 65534
 _SHARD_CLIPS = 50
-_PER_FRAME = (
-    "images",
-    "depth",
-    "object_id",
-    "intrinsics",
-    "cam2world",
-    "pose",
-    "scale",
-    "deform",
-    "time",
-)
 _PER_CLIP = ("kind", "mover", "instance", "seed")
 
 
@@ -103,7 +92,7 @@ def _write_shard(job) -> None:
     """Render and write one shard; its `done` file comes last."""
     folder, seeds, frames, size, camera = job
     truth = render_clips(seeds, frames, size, camera=camera)
-    for name in _PER_FRAME + _PER_CLIP:
+    for name in PER_FRAME + _PER_CLIP:
         array = getattr(truth, name).numpy()
         if name == "depth":
             array = encode_depth(array)
@@ -135,7 +124,7 @@ class PairCache:
         self._shards = [
             {
                 name: np.load(self.folder / f"{s:05d}" / f"{name}.npy", mmap_mode="r")
-                for name in _PER_FRAME + _PER_CLIP
+                for name in PER_FRAME + _PER_CLIP
             }
             for s in range(count)
         ]
@@ -150,9 +139,9 @@ class PairCache:
         places = [divmod(int(c), shard_clips) for c in clips.tolist()]
         chosen = frames.numpy()
         fields = {}
-        for name in _PER_FRAME + _PER_CLIP:
+        for name in PER_FRAME + _PER_CLIP:
             rows = [self._shards[s][name][k] for s, k in places]
-            if name in _PER_FRAME:
+            if name in PER_FRAME:
                 rows = [r[f] for r, f in zip(rows, chosen, strict=True)]
             fields[name] = torch.from_numpy(np.stack(rows))
         fields["depth"] = decode_depth(fields["depth"].int())

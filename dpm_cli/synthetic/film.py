@@ -11,20 +11,21 @@ from dpm_cli.synthetic.seeds import mix
 
 
 def develop(
-    film: Film, light: Tensor, seeds: Tensor, times: Tensor, smear: Tensor | None
+    film: Film, light: Tensor, level: Tensor, seeds: Tensor, times: Tensor, smear: Tensor | None
 ) -> Tensor:
     """Images (B, T, 3, H, W) uint8 from radiance of the same shape.
 
     Args:
         film: of the B clips.
         light: radiance.
+        level: (B,) mean radiance of the clip's first frame, which exposure is set by.
         seeds: (B,).
         times: (B, T) in frames.
         smear: (B, T, 2, H, W) image motion in pixels per frame, for motion blur; None = none.
     """
     t = times.to(light)
     amount, pace, phase = film.flicker.unbind(-1)
-    metered = film.gain / light[:, 0].mean((1, 2, 3)).clamp_min(0.02)
+    metered = film.gain / level.clamp_min(0.02)
     gain = metered[:, None] * (amount[:, None] * (pace[:, None] * t + phase[:, None]).sin()).exp()
     if smear is not None:
         light = _motion_blur(light, smear * film.shutter[:, None, None, None, None])

@@ -1,6 +1,7 @@
 """Seeds in, clips with exact truth out: draws worlds, casts rays, shades and develops, in chunks of bounded memory."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -14,8 +15,8 @@ from dpm_cli.geometry.camera import (
     transform_intrinsics,
 )
 from dpm_cli.synthetic import film, shading
-from dpm_cli.synthetic.raycast import SKY, cast, make_tables
-from dpm_cli.synthetic.scene import Looks, Motion, Objects, Room
+from dpm_cli.synthetic.raycast import SKY, Tables, cast, make_tables
+from dpm_cli.synthetic.scene import Motion
 from dpm_cli.synthetic.truth import ClipTruth
 from dpm_cli.synthetic.world import World, build_world
 
@@ -92,37 +93,58 @@ def _budget(device: torch.device) -> int:
 def render_world(
     world: World, times: Tensor, size: tuple[int, int], supersample: int = 1
 ) -> ClipTruth:
-    """All frames of a few worlds at times (B, T); frames go through the caster in chunks."""
-    clips, frames = times.shape
-    motion = world.motion(times)
+    """All frames of a few worlds at times (B, T); frames are rendered and developed in chunks."""
     height, width = size
     K = intrinsics_matrix(world.focal * max(size), height, width)
-    per_chunk = max(1, _budget(times.device) // (height * width * clips))
-    depth, slot, light = [], [], []
-    for index in torch.arange(frames, device=times.device).split(per_chunk):
-        part = Motion(**{k: v[:, index] for k, v in vars(motion).items()})
-        d, s, l = _render_frames(world.objects, world.room, world.looks, part, K, size)
-        depth.append(d)
-        slot.append(s)
-        light.append(l if supersample == 1 else _fine_light(world, part, K, size, supersample))
-    truth = ClipTruth(
-        images=torch.empty(0),
-        depth=torch.cat(depth, 1),
-        object_id=torch.cat(slot, 1).to(torch.int16),
-        intrinsics=K[:, None].expand(-1, frames, -1, -1),
-        cam2world=motion.cam2world,
-        pose=motion.pose,
-        scale=motion.scale,
-        deform=motion.deform,
+    per_chunk = max(1, _budget(times.device) // (height * width * len(times)))
+    parts, level = [], None
+    for moments in times.split(per_chunk, 1):
+        motion = world.motion(moments)
+        depth, slot, light = _render_frames(world, motion, K, size)
+        if supersample > 1:
+            light = _fine_light(world, motion, K, size, supersample)
+        truth = _undeveloped(world, motion, moments, K, depth, slot)
+        level = light[:, 0].mean((1, 2, 3)) if level is None else level
+        smear = _image_motion(world, truth) if bool((world.film.shutter > 0).any()) else None
+        images = film.develop(world.film, light, level, world.seeds, moments, smear)
+        parts.append(replace(truth, images=images))
+    return ClipTruth.join_frames(parts)
+
+
+def _undeveloped(
+    world: World, motion: Motion, times: Tensor, K: Tensor, depth: Tensor, slot: Tensor
+) -> ClipTruth:
+    """Truth of rendered frames, its images still empty."""
+    return ClipTruth(
+        images=torch.empty(*times.shape, 0, device=times.device),
+        depth=depth,
+        object_id=slot.to(torch.int16),
+        intrinsics=K[:, None].expand(-1, times.shape[1], -1, -1),
+        **vars(motion),
         kind=world.objects.kind * world.objects.active,
         mover=world.objects.mover & world.objects.active,
         instance=world.objects.instance,
         time=times.float(),
         seed=world.seeds,
     )
-    smear = truth.image_motion() if frames > 1 and bool((world.film.shutter > 0).any()) else None
-    images = film.develop(world.film, torch.cat(light, 1), world.seeds, times, smear)
-    return ClipTruth(**{**vars(truth), "images": images})
+
+
+def _image_motion(world: World, truth: ClipTruth) -> Tensor:
+    """Motion (B, T, 2, H, W) in pixels during the frame that follows each frame of `truth`."""
+    clips, frames = truth.time.shape
+    later = world.motion(truth.time + 1)
+    moved = {k: torch.stack((getattr(truth, k), v), 2) for k, v in vars(later).items()}
+    fixed = {
+        k: getattr(truth, k)[:, :, None]
+        for k in ("images", "depth", "object_id", "intrinsics", "time")
+    }
+    steps = {k: v.expand(-1, -1, 2, *v.shape[3:]).flatten(0, 1) for k, v in (moved | fixed).items()}
+    same = {
+        k: getattr(truth, k).repeat_interleave(frames, 0)
+        for k in ("kind", "mover", "instance", "seed")
+    }
+    flow = ClipTruth(**steps, **same).flow(0, 1)
+    return flow.permute(0, 3, 1, 2).unflatten(0, (clips, frames))
 
 
 def _fine_light(
@@ -134,33 +156,42 @@ def _fine_light(
     rows = []
     for t in range(motion.scale.shape[1]):
         part = Motion(**{k: v[:, t : t + 1] for k, v in vars(motion).items()})
-        _, _, light = _render_frames(world.objects, world.room, world.looks, part, matrix, fine)
+        _, _, light = _render_frames(world, part, matrix, fine)
         rows.append(
             torch.nn.functional.avg_pool2d(light.flatten(0, 1), factor).unflatten(0, (-1, 1))
         )
     return torch.cat(rows, 1)
 
 
-def _render_frames(objects: Objects, room: Room, looks: Looks, motion: Motion, K: Tensor, size):
+def _render_frames(world: World, motion: Motion, K: Tensor, size: tuple[int, int]):
     """Depth, slot (B, T, H, W) and radiance (B, T, 3, H, W) of B clips x T frames; depth 0 at the sky."""
     clips, frames = motion.scale.shape[:2]
-    tables = make_tables(objects, motion)
+    tables = make_tables(world.objects, motion)
     cam2world = motion.cam2world.flatten(0, 1)
     matrix = K.repeat_interleave(frames, 0)
     grid = pixel_grid(*size, device=K.device).reshape(-1, 2)
     direction = rays(grid.expand(len(matrix), -1, -1), matrix)
-    depth, slot = cast(room, tables, cam2world, matrix, direction, size)
-    light = _radiance(
-        room, looks, tables, motion.scale.flatten(0, 1), cam2world, matrix, direction, depth, slot
-    )
+    depth, slot = cast(world.room, tables, cam2world, matrix, direction, size)
+    scale = motion.scale.flatten(0, 1)
+    light = _radiance(world, tables, scale, cam2world, matrix, direction, depth, slot)
     shape = (clips, frames, *size)
     depth = depth.masked_fill(slot == SKY, 0)
     light = light.view(3, clips, frames, *size).permute(1, 2, 0, 3, 4)
     return depth.view(shape), slot.view(shape), light
 
 
-def _radiance(room, looks, tables, scale, cam2world, K, direction, depth, slot) -> Tensor:
-    """Radiance (3, F * P) of hits."""
+def _radiance(
+    world: World,
+    tables: Tables,
+    scale: Tensor,
+    cam2world: Tensor,
+    K: Tensor,
+    direction: Tensor,
+    depth: Tensor,
+    slot: Tensor,
+) -> Tensor:
+    """Radiance (3, F * P) of the hits of `raycast.cast`, whose arguments it shares; `scale` is (F, N, 3)."""
+    room, looks = world.room, world.looks
     frames, points = depth.shape
     slots = tables.kind.shape[1]
     frame = torch.arange(frames, device=depth.device).repeat_interleave(points)

@@ -17,6 +17,18 @@ from dpm_cli.structures import PairTruth
 from dpm_cli.synthetic import deform, sequence_truth
 from dpm_cli.synthetic.raycast import affine
 
+PER_FRAME = (
+    "images",
+    "depth",
+    "object_id",
+    "intrinsics",
+    "cam2world",
+    "pose",
+    "scale",
+    "deform",
+    "time",
+)
+"""Fields of `ClipTruth` that have a frame axis."""
 MOVING_SHARE = 1e-3
 """A pixel moves if its displacement exceeds this share of its depth."""
 _SHARE_SEEN = 0.3
@@ -67,6 +79,14 @@ class ClipTruth:
         if len(parts) == 1:
             return parts[0]
         return ClipTruth(**{k: torch.cat([getattr(p, k) for p in parts]) for k in vars(parts[0])})
+
+    @staticmethod
+    def join_frames(parts: "list[ClipTruth]") -> "ClipTruth":
+        """Consecutive frames of the same clips."""
+        if len(parts) == 1:
+            return parts[0]
+        rows = {k: torch.cat([getattr(p, k) for p in parts], 1) for k in PER_FRAME}
+        return ClipTruth(**{**vars(parts[0]), **rows})
 
     def __len__(self) -> int:
         return len(self.depth)
@@ -189,19 +209,13 @@ class ClipTruth:
         )
         return torch.where(sky[..., None], away, world)
 
-    def image_motion(self) -> Tensor:
-        """Image motion (B, T, 2, H, W) in pixels per frame, towards the next frame (the last: from the one before)."""
-        frames = self.depth.shape[1]
-        rows = []
-        for t in range(frames):
-            other = t + 1 if t + 1 < frames else t - 1
-            clip, i = self._rows(t)
-            world = self._far_sky(self.points(t, other), self.object_id[:, t] < 0, clip, i)
-            seen = transform_map(invert(self.cam2world[:, other]), world)
-            flow, _ = _flow(seen[:, None], self.intrinsics[:, other, None])
-            pace = (self.time[:, other] - self.time[:, t])[:, None, None, None]
-            rows.append(flow[:, 0].permute(0, 3, 1, 2) / pace)
-        return torch.stack(rows, 1)
+    def flow(self, i: int | Tensor, j: int | Tensor) -> Tensor:
+        """Image motion (B, H, W, 2) in pixels of what frame i sees, from frame i to frame j; the sky's by rotation."""
+        clip, i = self._rows(i)
+        _, j = self._rows(j)
+        world = self._far_sky(self.points(i, j), self.object_id[clip, i] < 0, clip, i)
+        seen = transform_map(invert(self.cam2world[clip, j]), world)
+        return _flow(seen[:, None], self.intrinsics[clip, j, None])[0][:, 0]
 
 
 def _flow(seen: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
