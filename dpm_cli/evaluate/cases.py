@@ -1,5 +1,6 @@
 """What a pair of frames can be judged by: the common form of every data set's truth for two images."""
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -48,8 +49,11 @@ def pair_cases(
         for stride in strides:
             starts = np.arange(max(len(truth) - stride, 0))
             for first in _spread(starts, most):
-                column = f"{truth.dataset}/stride-{stride}"
-                yield four_map_case(truth, int(first), int(first) + stride, column)
+                case = four_map_case(truth, int(first), int(first) + stride)
+                name = f"{truth.name} {first}>{first + stride}"
+                yield dataclasses.replace(
+                    case, dataset=f"{truth.dataset}/stride-{stride}", name=name
+                )
         return
     motions = {pair: i for i, pair in enumerate(truth.scene_flow_pairs)}
     known = sorted(set(truth.flow_pairs) | set(motions))
@@ -64,13 +68,13 @@ def _spread(items: np.ndarray, most: int) -> np.ndarray:
     return items[np.linspace(0, len(items) - 1, most).round().astype(int)]
 
 
-def four_map_case(truth: SequenceTruth, first: int, second: int, column: str) -> PairCase:
-    """Two frames with four-map truth, under the name of a table's column."""
+def four_map_case(truth: SequenceTruth, first: int, second: int) -> PairCase:
+    """Two frames with four-map truth, under the names of their set and sequence."""
     maps = pair_truth(truth, first, second)
     dense = bool(maps.valid[0, 0, 1].any())
     return PairCase(
-        dataset=column,
-        name=f"{truth.name} {first}>{second}",
+        dataset=truth.dataset,
+        name=truth.name,
         images=np.stack([truth.images[t] for t in (first, second)]),
         maps=maps,
         flow=_flow_of_maps(maps) if dense else None,

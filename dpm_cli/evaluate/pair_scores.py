@@ -134,13 +134,13 @@ def _score_depth(reduction: PairReduction, truth: PairTruth) -> dict[str, float]
     depth = np.stack([depth_metrics.fill(d, v) for d, v in zip(depth, predicted, strict=True)])
     aligned = depth_metrics.median_scale(depth, z, known).apply(depth)
     errors = depth_metrics.depth_errors(aligned, z, known)
-    sure = known & (confidence >= np.median(confidence[known]))
-    return {
-        "absrel": errors.absrel,
-        "delta_1_25": errors.delta_1_25,
-        "absrel_confident": depth_metrics.depth_errors(aligned, z, sure).absrel,
-        "depth_cover": depth_metrics.cover(predicted, known),
-    }
+    values = {"absrel": errors.absrel, "delta_1_25": errors.delta_1_25}
+    for name, chosen in (("", known), ("_static", known & ~truth.moving[0].numpy())):
+        if chosen.any():
+            sure = chosen & (confidence >= np.median(confidence[chosen]))
+            values[f"absrel{name}"] = depth_metrics.depth_errors(aligned, z, chosen).absrel
+            values[f"absrel{name}_confident"] = depth_metrics.depth_errors(aligned, z, sure).absrel
+    return values | {"depth_cover": depth_metrics.cover(predicted, known)}
 
 
 def _score_motion3d(points: Tensor, truth: PairTruth, *, metric: bool) -> dict[str, float]:

@@ -16,7 +16,7 @@ from dpm_cli.evaluate.baselines import STATIC, load_model
 from dpm_cli.evaluate.cases import PAIRS_PER_SEQUENCE, PairCase, pair_cases
 from dpm_cli.evaluate.constant_video import constant_sequence
 from dpm_cli.evaluate.pair_runs import RunOptions, score_pairs
-from dpm_cli.evaluate.quick import QUICK_MODELS, quick_cases, quick_clips
+from dpm_cli.evaluate.quick import MOVING, QUICK_MODELS, quick_cases, quick_clips
 from dpm_cli.evaluate.results import Score
 from dpm_cli.evaluate.sequence_runs import (
     has_sequence_truth,
@@ -103,7 +103,10 @@ def evaluate_quick(
                 raise
             reporter.note(f"{model} is left out: {error}")
             continue
-        scores += _pairs(predictor, model, cases, settings, reporter)
+        pairs = _pairs(predictor, model, cases, settings, reporter)
+        scores += pairs + [
+            dataclasses.replace(s, dataset=MOVING) for s in pairs if "trans_dir_deg" in s.values
+        ]
         scores += _videos(model, clips, settings, reporter)
     return scores
 
