@@ -1,10 +1,13 @@
 """What videos hold, on files made for the purpose."""
 
+import sys
+
 import numpy as np
 import pytest
 from video_files import ffmpeg, write_corners, write_numbered
 
-from dpm_cli.errors import InputError
+from dpm_cli.errors import DpmError, InputError
+from dpm_cli.video.ffmpeg import executable
 from dpm_cli.video.probe import probe
 
 
@@ -129,3 +132,13 @@ def test_truncated_video_is_listed_and_said(folder, plain):
     info = probe(cut)
     assert 3 < len(info) < 30
     assert "damaged" in info.notes[0]
+
+
+def test_without_ffmpeg_the_way_out_is_named(monkeypatch):
+    monkeypatch.delenv("DPM_FFMPEG", raising=False)
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    with pytest.raises(DpmError, match="pip install imageio-ffmpeg, or set DPM_FFMPEG"):
+        executable.__wrapped__()
+    monkeypatch.setenv("DPM_FFMPEG", "/no/such/program")
+    with pytest.raises(DpmError, match="DPM_FFMPEG=/no/such/program is no program"):
+        executable.__wrapped__()

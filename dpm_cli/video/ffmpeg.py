@@ -3,11 +3,12 @@
 import functools
 import os
 import re
+import shutil
 import subprocess
 from fractions import Fraction
 from pathlib import Path
 
-from dpm_cli.errors import InputError, MissingExtraError
+from dpm_cli.errors import DpmError
 
 _NOISE = re.compile(
     r"Error opening (?:input|output)|Conversion failed|Exiting|Last message repeated|^\s*$"
@@ -20,19 +21,20 @@ def executable() -> str:
     """Path of ffmpeg: `DPM_FFMPEG`, else the one that imageio-ffmpeg brings or finds.
 
     Raises:
-        MissingExtraError: imageio-ffmpeg is not installed.
-        InputError: no binary can be found.
+        DpmError: there is none, or `DPM_FFMPEG` names none.
     """
-    if os.environ.get("DPM_FFMPEG"):
-        return os.environ["DPM_FFMPEG"]
+    chosen = os.environ.get("DPM_FFMPEG")
+    if chosen and shutil.which(chosen) is None:
+        raise DpmError(f"DPM_FFMPEG={chosen} is no program: name the ffmpeg binary, or unset it")
+    if chosen:
+        return chosen
     try:
         import imageio_ffmpeg
-    except ImportError as error:
-        raise MissingExtraError("imageio-ffmpeg", "video") from error
-    try:
+
         return imageio_ffmpeg.get_ffmpeg_exe()
-    except RuntimeError as error:
-        raise InputError("no ffmpeg binary was found: install ffmpeg or set DPM_FFMPEG") from error
+    except (ImportError, RuntimeError) as error:
+        way_out = "pip install imageio-ffmpeg, or set DPM_FFMPEG to a binary"
+        raise DpmError(f"videos need ffmpeg, and there is none: {way_out}") from error
 
 
 @functools.cache

@@ -193,4 +193,4 @@ def _reason(path: Path, stderr: str) -> str:
 
 def _damage(path: Path, stderr: str, count: int) -> tuple[str, ...]:
     errors = errors_of(stderr)
-    return (f"{path.name} is damaged ({errors[-1]}), {count} frames are left",) if errors else ()
+    return (f"{path.name} is damaged ({errors[-1]}); it lists {count} frames",) if errors else ()
