@@ -33,7 +33,7 @@ def examine() -> list[Check]:
         _try(
             "ffmpeg",
             _ffmpeg,
-            "pip install imageio-ffmpeg, or set IMAGEIO_FFMPEG_EXE",
+            "pip install imageio-ffmpeg, or set DPM_FFMPEG",
             required=True,
         ),
         _try(
@@ -92,9 +92,9 @@ def _device() -> str:
 
 
 def _ffmpeg() -> str:
-    import imageio_ffmpeg
+    from dpm_cli.video.ffmpeg import executable
 
-    binary = imageio_ffmpeg.get_ffmpeg_exe()
+    binary = executable()
     out = subprocess.run([binary, "-version"], capture_output=True, text=True, check=True).stdout
     return f"{out.split()[2]} at {binary}"
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from dpm_cli import __version__
-from dpm_cli.clip_store import plan_clip
+from dpm_cli.clip_store import ClipPlan, plan_clip
 from dpm_cli.clip_store.clip import decode_clip, fingerprint
 from dpm_cli.config import ClipSettings, ReconstructSettings, RunTarget
 from dpm_cli.devices import auto_batch_size, peak_memory_bytes, pick_device, pick_dtype
@@ -32,6 +32,7 @@ from dpm_cli.predictors.protocol import Predictor
 from dpm_cli.progress import Reporter, SilentReporter
 from dpm_cli.sequence import RunWriter, Sequence4D
 from dpm_cli.shots import detect_shots
+from dpm_cli.structures import Clip
 
 
 @dataclass(frozen=True)
@@ -220,7 +221,7 @@ def _compute(target, settings, machine, plan, writer, watch, reporter) -> None:
         {
             "focal_px": float(np.median(aligned.passes.cameras.intrinsics[:, 0, 0])),
             "cameras_registered": int(aligned.passes.cameras.registered.sum()),
-            "notes": [*plan.notes, *aligned.notes],
+            "notes": [*plan.notes, *_lost(plan, clip), *aligned.notes],
             "quality": quality,
             "timings_s": dict(watch.seconds),
             "peak_memory_bytes": peak_memory_bytes(machine.device),
@@ -228,6 +229,11 @@ def _compute(target, settings, machine, plan, writer, watch, reporter) -> None:
     )
     writer.stage_done("frames")
     shutil.rmtree(work)
+
+
+def _lost(plan: ClipPlan, clip: Clip) -> list[str]:
+    missing = len(plan) - len(clip)
+    return [f"{missing} of {len(plan)} frames could not be decoded"] if missing else []
 
 
 def _clip_options(options: ClipSettings, info) -> dict[str, Any]:
@@ -252,7 +258,7 @@ def _first_manifest(target, settings, machine, identity) -> dict[str, Any]:
             "torch": torch.__version__,
             "numpy": np.__version__,
         },
-        "input": list(target.inputs),
+        "input": [str(Path(name).resolve()) for name in target.inputs],
         **identity,
         "settings": settings.to_json(),
         "model": {
