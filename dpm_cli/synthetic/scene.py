@@ -77,7 +77,7 @@ class Looks:
     sky_start: Tensor
     """(B,) int64 offset of the clouds' texture."""
     texels: Tensor
-    """Flat int32 texels of all textures in use (`textures.py`)."""
+    """Flat int32 texels (`textures.py`)."""
     light: Tensor
     """(B, 3) unit vector towards the sun or lamp at infinity."""
     light_colour: Tensor

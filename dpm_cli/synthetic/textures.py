@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dpm_cli.synthetic.seeds import SPLITS
+
 SIDE = 256
 LEVELS = 9
 POOL = 128
@@ -163,8 +165,9 @@ def _pack(image: np.ndarray) -> np.ndarray:
 
 
 @cache
-def _packed(split: int, index: int) -> np.ndarray:
-    return _pack(make_texture(split, index))
+def _pool(device: torch.device) -> tuple[Tensor, set[int]]:
+    """Texels of all pools on a device, zero until needed (so the pages cost nothing), and which textures are there."""
+    return torch.zeros(len(SPLITS) * POOL * TEXELS, dtype=torch.int32, device=device), set()
 
 
 def gather_textures(split: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
@@ -175,10 +178,12 @@ def gather_textures(split: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         index: (B, ...) texture numbers in [0, POOL).
 
     Returns:
-        texels (U * TEXELS,) int32 of the U textures in use, and offsets like `index`, both on its device.
+        texels int32 of all textures, those in use filled in, and offsets like `index`, both on its device.
     """
     key = split.reshape(-1, *[1] * (index.ndim - 1)) * POOL + index
-    used, inverse = torch.unique(key, return_inverse=True)
-    rows = [_packed(int(k) // POOL, int(k) % POOL) for k in used.tolist()]
-    texels = torch.from_numpy(np.concatenate(rows)).to(index.device)
-    return texels, inverse * TEXELS
+    texels, made = _pool(index.device)
+    for k in set(key.unique().tolist()) - made:
+        row = torch.from_numpy(_pack(make_texture(k // POOL, k % POOL)))
+        texels[k * TEXELS : (k + 1) * TEXELS] = row.to(index.device)
+        made.add(k)
+    return texels, key * TEXELS
