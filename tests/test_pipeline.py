@@ -7,6 +7,7 @@ import pytest
 from dpm_cli.config import ClipSettings, ReconstructSettings
 from dpm_cli.errors import UsageError
 from dpm_cli.pipeline import reconstruct
+from dpm_cli.pipeline.passes import GRID_POINTS, grid_spacing
 from dpm_cli.predictors import LOADERS
 from dpm_cli.predictors.oracle import OraclePredictor
 from dpm_cli.sequence import Sequence4D, read_manifest
@@ -194,3 +195,10 @@ def test_the_users_masks_are_the_motion(oracle, photos, tmp_path):
     )
     sequence = reconstruct(str(photos), tmp_path / "run", settings)
     np.testing.assert_array_equal(sequence.frame(1).dynamic > 0.5, marked > 0)
+
+
+def test_the_alignments_grid_is_bounded_for_long_clips():
+    assert grid_spacing((288, 512), 600) == 8
+    for passes in (1_000, 40_000):
+        spacing = grid_spacing((288, 512), passes)
+        assert 2 * passes * (288 / spacing) * (512 / spacing) <= GRID_POINTS

@@ -1,5 +1,6 @@
 """Predict every pair, reduce it and put what later stages need on disk."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +36,9 @@ def pass_graph(shot: np.ndarray, graph: str) -> PassGraph:
 
 
 GRID_PX = 8
-"""Pixels between the grid points that the alignment sees."""
+"""Pixels between the grid points that the alignment sees, at least."""
+GRID_POINTS = 3_000_000
+"""Grid points of all passes together, at most: the alignment holds them all, so long clips get a coarser grid."""
 _SMALL = (
     "cam2_from_cam1",
     "pose_covariance",
@@ -76,6 +79,7 @@ def run_passes(
     """
     store = PassStore(folder)
     done = store.done()
+    spacing = grid_spacing(clip.size, len(graph.pairs))
     with reporter.task("pairs", len(graph.pairs)) as advance:
         advance(sum(stop - start for start, stop in done))
         if isinstance(graph, WindowGraph):
@@ -98,7 +102,7 @@ def run_passes(
             reduction = reduce_pair(
                 prediction, None if K is None else K[:, 0], None if K is None else K[:, 1]
             )
-            _store(store, chunk.start, rows, reduction)
+            _store(store, chunk.start, rows, reduction, spacing)
             advance(chunk.stop - chunk.start)
     return store
 
@@ -113,7 +117,12 @@ def _per_view(intrinsics: np.ndarray, rows: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(every))
 
 
-def _store(store: PassStore, start: int, rows: np.ndarray, r: PairReduction) -> None:
+def grid_spacing(size: tuple[int, int], passes: int) -> int:
+    """Pixels between grid points, so that neither `GRID_PX` nor `GRID_POINTS` is passed."""
+    return max(GRID_PX, math.ceil(math.sqrt(2 * size[0] * size[1] * passes / GRID_POINTS)))
+
+
+def _store(store: PassStore, start: int, rows: np.ndarray, r: PairReduction, spacing: int) -> None:
     log_depth = r.depth.clamp_min(1e-8).log().float().cpu().numpy()
     confidence, motion = (x.float().cpu().numpy() for x in (r.confidence, r.motion))
     valid = r.valid.cpu().numpy()
@@ -133,8 +142,8 @@ def _store(store: PassStore, start: int, rows: np.ndarray, r: PairReduction) -> 
                 flow_visible=visible[b] if neighbours else None,
             ),
         )
-    half = GRID_PX // 2
-    grid = (slice(None), slice(None), slice(half, None, GRID_PX), slice(half, None, GRID_PX))
+    half = spacing // 2
+    grid = (slice(None), slice(None), slice(half, None, spacing), slice(half, None, spacing))
     store.write_chunk(
         start,
         start + len(rows),

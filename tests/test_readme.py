@@ -1,0 +1,74 @@
+"""The README is run, not believed: its commands are executed, its files exist, its length is kept."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dpm_cli.cli import app
+from dpm_cli.export import EXPORTERS
+from dpm_cli.predictors import LOADERS
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "README.md").read_text()
+SMALL = ["--size", "128", "--max-frames", "6", "-q"]
+"""Added to `reconstruct`, so that the whole README runs in seconds; `-m slow` runs it as it stands."""
+
+
+def dpm_commands():
+    blocks = re.findall(r"```bash\n(.*?)```", TEXT, re.S)
+    lines = [
+        part.strip() for block in blocks for line in block.splitlines() for part in line.split("&&")
+    ]
+    return [shlex.split(line)[1:] for line in lines if re.match(r"(\.venv/bin/)?dpm ", line)]
+
+
+def run_all(folder, extra):
+    (folder / "assets").symlink_to(ROOT / "assets")
+    for arguments in dpm_commands():
+        if arguments[0] == "reconstruct":
+            arguments = arguments + extra
+        done = subprocess.run(
+            [sys.executable, "-m", "dpm_cli", *arguments],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, (arguments, done.stderr)
+        assert "Traceback" not in done.stderr
+
+
+def test_every_command_of_the_readme_works(tmp_path):
+    assert {c[0] for c in dpm_commands()} >= {"reconstruct", "flow", "export", "info"}
+    run_all(tmp_path, SMALL)
+    assert (tmp_path / "demo_dpm" / "preview" / "contact_sheet.png").is_file()
+
+
+@pytest.mark.slow
+def test_every_command_of_the_readme_works_as_it_stands(tmp_path):
+    run_all(tmp_path, [])
+
+
+def test_tables_are_complete():
+    for command in app.registered_commands:
+        assert command.callback is not None
+        assert f"`dpm {command.name or command.callback.__name__}" in TEXT
+    assert all(f"`{name}`" in TEXT for name in (*EXPORTERS, *LOADERS))
+
+
+def test_it_is_short_and_its_files_exist():
+    assert len(TEXT.splitlines()) < 200
+    assert all(
+        (ROOT / target).exists() for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT)
+    )
+
+
+def test_ci_runs_the_readmes_test_command():
+    script = (ROOT / ".ci" / "run").read_text()
+    assert "<!-- the test command -->" in script
+    block = TEXT.split("<!-- the test command -->")[1].split("```bash\n")[1].split("```")[0]
+    assert "pytest" in block
+    assert ".ci/constraints.txt" in block
