@@ -4,6 +4,7 @@ Everything is float64 and exact, so it can prove reductions and alignment withou
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -39,6 +40,7 @@ class AnalyticClip:
     def path_length(self) -> float:
         return float(self.cam2world[:, :3, 3].diff(dim=0).norm(dim=-1).sum())
 
+    @lru_cache(maxsize=64)  # noqa: B019 - clips live as long as the test session
     def hit(self, t: int) -> tuple[Tensor, Tensor]:
         """World points (H, W, 3) that frame t sees and the number of the object (H, W)."""
         height, width = self.size

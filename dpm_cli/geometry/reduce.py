@@ -85,12 +85,14 @@ def reduce_pair(
         intrinsics_2: the same for image 2; None takes image 1's.
         free_focal_2: estimate image 2's focal length jointly with the pose (photos of two cameras).
     """
-    points, height, width = prediction.points.float(), *prediction.points.shape[-3:-1]
+    height, width = prediction.points.shape[-3:-1]
+    finite = prediction.points.isfinite().all(-1, keepdim=True)
+    points = torch.where(finite, prediction.points.float(), 1.0)
     own = torch.stack((points[:, 0, 0], points[:, 1, 1]), 1)
     confidence = torch.stack(
         (prediction.confidence[:, 0, 0], prediction.confidence[:, 1, 1]), 1
     ).float()
-    valid = _valid(prediction, own, confidence)
+    valid = _valid(prediction, own, confidence) & finite[..., 0].all(2)
     grids = [_Grid.make(height, width, n, points.device) for n in (_FOCAL_POINTS, _POSE_POINTS)]
     usable = valid[:, :, grids[0].rows, grids[0].cols].float().mean((2, 3)).amin(1) >= _MIN_SHARE
     weights = [
@@ -177,8 +179,7 @@ class _Grid:
 
 
 def _valid(prediction: PairPrediction, own: Tensor, confidence: Tensor) -> Tensor:
-    valid = prediction.points.isfinite().all(-1).all(2) & (confidence > 0)
-    valid &= torch.stack((own[:, 0, ..., 2] > 0, own[:, 1].norm(dim=-1) > 0), 1)
+    valid = (confidence > 0) & torch.stack((own[:, 0, ..., 2] > 0, own[:, 1].norm(dim=-1) > 0), 1)
     return valid if prediction.valid_logit is None else valid & (prediction.valid_logit > 0)
 
 
@@ -197,7 +198,7 @@ def _batch(K: Tensor, like: Tensor) -> Tensor:
 def _stand_in(points: Tensor, usable: Tensor, grid: _Grid) -> Tensor:
     """Grid points (B, N, 3) float64; unusable pairs get a plane, so that the batch can be solved."""
     plane = torch.cat((grid.pixels - grid.pixels.mean(0), torch.ones_like(grid.pixels[:, :1])), -1)
-    return torch.where(usable[:, None, None], grid.take(points).double(), plane).nan_to_num(0.0)
+    return torch.where(usable[:, None, None], grid.take(points).double(), plane)
 
 
 def _intrinsics(
@@ -228,7 +229,7 @@ def _pose(
 ) -> tuple[PnpFit, Tensor]:
     """Pose fit and the intrinsics of image 2 after it; unusable pairs get the identity with no certainty."""
     dummy = rays(grid.pixels.expand(len(K), -1, 2), K)
-    points = torch.where(usable[:, None, None], grid.take(own).double().nan_to_num(0.0), dummy)
+    points = torch.where(usable[:, None, None], grid.take(own).double(), dummy)
     fit = solve_pnp(points, grid.pixels, K, weights, blocks=grid.tiles, free_focal=free_focal)
     K = K.clone()
     ratio = fit.focal_px / K[:, 0, 0]
