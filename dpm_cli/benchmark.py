@@ -7,6 +7,8 @@ one run, and the answers of the shared direction are compared.
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -84,6 +86,7 @@ def random_images(frames: int, size: tuple[int, int], device: torch.device) -> T
 
 def run_benchmark(
     predictor: Predictor,
+    published: Predictor,
     images: Tensor,
     pairs: Tensor,
     *,
@@ -94,6 +97,7 @@ def run_benchmark(
 
     Args:
         predictor: on the device of `images`.
+        published: the same weights in float32 (the same object if it is float32 already).
         images: (T, 3, H, W) float32 in [0, 1], multiples of the predictor's patch.
         pairs: (E, 2) int64 unordered pairs.
         batch_size: pairs at a time in our way.
@@ -101,15 +105,15 @@ def run_benchmark(
     """
     both = torch.cat((pairs, pairs.flip(1)))
     with torch.inference_mode():
-        _published(predictor, images, both[:1])
+        _published(published, images, both[:1])
         _ours(predictor, images, pairs[:1], batch_size)
         with reporter.task("published", None):
-            published_s, published = _timed(_published, predictor, images, both)
+            published_s, reference = _timed(_published, published, images, both)
         with reporter.task("ours", None):
             ours_s, ours = _timed(_ours, predictor, images, pairs, batch_size)
         with reporter.task("both directions", None):
             both_s, _ = _timed(_ours, predictor, images, both, batch_size)
-    shared = published[: len(pairs)]
+    shared = reference[: len(pairs)]
     return BenchmarkResult(
         model=predictor.info.name,
         device=str(images.device),
@@ -127,11 +131,22 @@ def run_benchmark(
 def _published(predictor: Predictor, images: Tensor, pairs: Tensor) -> Tensor:
     """One directed pair at a time, both images encoded for it."""
     answers = []
-    with sdpa_kernel(SDPBackend.MATH):
+    with sdpa_kernel(SDPBackend.MATH), _tf32(images.device):
         for pair in pairs:
             features = predictor.encode(images[pair])
             answers.append(_corner(predictor.predict(*_split(features))))
     return torch.cat(answers)
+
+
+@contextmanager
+def _tf32(device: torch.device) -> Iterator[None]:
+    """TF32 matrix products on a GPU, as importing the published code switches them on."""
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("high" if device.type == "cuda" else before)
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _ours(predictor: Predictor, images: Tensor, pairs: Tensor, batch_size: int) -> Tensor:

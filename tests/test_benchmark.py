@@ -37,7 +37,12 @@ def test_the_published_way_is_run_as_published_and_answers_agree():
     predictor = Counting(tiny_pair(), info, CPU, torch.float32)
     pairs = torch.from_numpy(pair_graph(np.zeros(4, np.int64), "1,2"))
     result = run_benchmark(
-        predictor, random_images(4, (32, 48), CPU), pairs, batch_size=2, reporter=SilentReporter()
+        predictor,
+        predictor,
+        random_images(4, (32, 48), CPU),
+        pairs,
+        batch_size=2,
+        reporter=SilentReporter(),
     )
     assert len(pairs) == result.pairs == 5
     warm_frames, warm_pairs = 2 + 4, 1 + 1

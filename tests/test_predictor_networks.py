@@ -74,7 +74,7 @@ def test_bfloat16_is_near_float32_and_answers_in_float32(name, predictors, tmp_p
 def test_a_static_file_says_so_and_gives_the_static_answer(tmp_path):
     torch.save(public_state(PairNetwork(WIDE)), tmp_path / "dust3r.pt")
     predictor = large.load(tmp_path / "dust3r.pt", CPU, torch.float32)
-    assert "know no time" in predictor.info.notes[0]
+    assert "know no time" in predictor.info.notes[1]
     assert "non-commercial" in predictor.info.weights_licence
     features = predictor.encode(images(2, 32, 32))
     pair = ({k: v[i : i + 1] for k, v in features.items()} for i in range(2))
@@ -86,7 +86,7 @@ def test_info_carries_the_licence_and_sha256_of_the_file(predictors):
     for predictor in predictors.values():
         assert predictor.info.weights_licence == "CC0"
         assert len(predictor.info.weights_sha256) == 64
-        assert predictor.info.notes == ()
+        assert predictor.info.notes == ("licence of the weights: CC0",)
 
 
 def test_without_weights_the_way_out_is_named(monkeypatch, tmp_path):
@@ -154,4 +154,4 @@ def test_vggt_weights_say_that_they_know_no_time(tmp_path):
     config = dataclasses.replace(TINY_VDPM, decoder_depth=0, depth_head=True)
     path = saved(tmp_path, tiny_multi_view(config), "multi_view")
     predictor = vdpm.load(path, CPU, torch.float32)
-    assert "know no time" in predictor.info.notes[0]
+    assert "know no time" in predictor.info.notes[1]

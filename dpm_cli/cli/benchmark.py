@@ -48,22 +48,27 @@ def benchmark(
     from dpm_cli.errors import UsageError
     from dpm_cli.pairs import pair_graph
     from dpm_cli.predictors import load_predictor
+    from dpm_cli.predictors.protocol import Predictor
 
     on = pick_device(device)
     number_format = pick_dtype(dtype, on)
-    if model == "random":
-        predictor = random_predictor(on, number_format)
-    elif model in ("dpm-large", "vdpm"):
-        predictor = load_predictor(model, weights=weights, device=on, dtype=number_format)
-    else:
+    if model not in ("random", "dpm-large", "vdpm"):
         raise UsageError(f"--model {model}: choose random, dpm-large or vdpm")
+
+    def predictor_in(form: torch.dtype) -> Predictor:
+        if model == "random":
+            return random_predictor(on, form)
+        return load_predictor(model, weights=weights, device=on, dtype=form)
+
+    predictor = predictor_in(number_format)
+    published = predictor if number_format == torch.float32 else predictor_in(torch.float32)
     width, _, height = size.partition("x")
     if not (width.isdigit() and height.isdigit()):
         raise UsageError(f"--size {size}: give WIDTHxHEIGHT, for example 512x288")
     graph = torch.from_numpy(pair_graph(np.zeros(frames, np.int64), pairs))
     images = random_images(frames, (int(height), int(width)), on)
     result = run_benchmark(
-        predictor, images, graph, batch_size=batch_size, reporter=reporter(quiet)
+        predictor, published, images, graph, batch_size=batch_size, reporter=reporter(quiet)
     )
     if as_json:
         ratios = {"ratio": result.ratio, "ratio_same_directions": result.ratio_same_directions}

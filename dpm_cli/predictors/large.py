@@ -19,10 +19,7 @@ from dpm_cli.weights.store import find_weights, known_sha256, sha256_of
 
 LONG_SIDE = 512
 """Of the images the public networks were trained on."""
-STATIC_NOTE = (
-    "these weights know no time: both maps of an image are the same, so scene flow is zero and nothing moves; "
-    "train with `dpm train --init` to get the dynamic answer"
-)
+STATIC_NOTE = "these weights know no time: both maps of an image are the same, so scene flow is zero and nothing moves"
 PAIR_BYTES_PER_PIXEL = 2100
 """Measured at 512x288, float32, batches of 1 and 3."""
 
@@ -70,14 +67,15 @@ def load(weights: Path | None, device: torch.device, dtype: torch.dtype) -> Larg
     checkpoint = read_checkpoint(path)
     network = load_pair_network(checkpoint)
     static = set(network.config.maps) != set(ALL_MAPS)
+    licence = licence_of(checkpoint, recognise(checkpoint))
     info = PredictorInfo(
         name="dpm-large",
         weights_sha256=known_sha256(path) or sha256_of(path),
-        weights_licence=licence_of(checkpoint, recognise(checkpoint)),
+        weights_licence=licence,
         multiple=network.config.patch_size,
         default_long_side=LONG_SIDE,
         bidirectional=True,
         pair_bytes_per_pixel=PAIR_BYTES_PER_PIXEL,
-        notes=(STATIC_NOTE,) if static else (),
+        notes=(f"licence of the weights: {licence}", *([STATIC_NOTE] if static else [])),
     )
     return LargePredictor(network, info, device, dtype)

@@ -143,14 +143,18 @@ def load(weights: Path | None, device: torch.device, dtype: torch.dtype) -> Vdpm
     path = Path(weights) if weights else find_weights("vdpm")
     checkpoint = read_checkpoint(path)
     network = load_multi_view_network(checkpoint)
+    licence = licence_of(checkpoint, recognise(checkpoint))
     info = PredictorInfo(
         name="vdpm",
         weights_sha256=known_sha256(path) or sha256_of(path),
-        weights_licence=licence_of(checkpoint, recognise(checkpoint)),
+        weights_licence=licence,
         multiple=network.config.patch_size,
         default_long_side=LONG_SIDE,
         bidirectional=True,
         pair_bytes_per_pixel=PAIR_BYTES_PER_PIXEL,
-        notes=(STATIC_NOTE,) if network.decoder is None else (),
+        notes=(
+            f"licence of the weights: {licence}",
+            *([STATIC_NOTE] if network.decoder is None else []),
+        ),
     )
     return VdpmPredictor(network, info, device, dtype)

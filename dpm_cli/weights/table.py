@@ -35,7 +35,7 @@ class WeightsEntry:
 
 
 _DUST3R = "CC BY-NC-SA 4.0 (non-commercial); DUSt3R's training sets add their own terms"
-_STATIC_PAIRS = "pairs of a still scene: P_i(t1) = P_i(t2); start weights for `dpm train --init`"
+_STATIC_PAIRS = "pairs of a still scene: P_i(t1) = P_i(t2)"
 
 TABLE: tuple[WeightsEntry, ...] = (
     WeightsEntry(
@@ -54,7 +54,7 @@ TABLE: tuple[WeightsEntry, ...] = (
         file="*.safetensors",
         parameters=606_853_136,
         licence="as the file says",
-        abilities="pairs: four maps at two times; what `dpm train --size large` made, after `dpm models import`",
+        abilities="pairs: four maps at two times; weights of your own, after `dpm models import`",
     ),
     WeightsEntry(
         name="vdpm",
@@ -72,7 +72,7 @@ TABLE: tuple[WeightsEntry, ...] = (
         file="model.safetensors",
         parameters=571_171_208,
         licence="CC BY-NC-SA 4.0 (non-commercial)",
-        abilities="pairs of a moving scene, each frame at its own time; start weights for `dpm train --init`",
+        abilities="pairs of a moving scene, each frame at its own time only: no scene flow",
     ),
     WeightsEntry(
         name="dust3r",
@@ -88,7 +88,7 @@ TABLE: tuple[WeightsEntry, ...] = (
         predictor="dpm-large",
         repository="naver/DUSt3R_ViTLarge_BaseDecoder_512_linear",
         file="model.safetensors",
-        parameters=None,
+        parameters=532_342_784,
         licence=_DUST3R,
         abilities=_STATIC_PAIRS,
     ),
@@ -97,7 +97,7 @@ TABLE: tuple[WeightsEntry, ...] = (
         predictor="dpm-large",
         repository="naver/DUSt3R_ViTLarge_BaseDecoder_224_linear",
         file="model.safetensors",
-        parameters=None,
+        parameters=532_342_784,
         licence=_DUST3R,
         abilities=_STATIC_PAIRS + "; trained at 224 px",
     ),
