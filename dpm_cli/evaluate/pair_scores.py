@@ -30,6 +30,7 @@ MAPS = ("p11", "p12", "p21", "p22")
 MOTION_THRESHOLD = 0.5
 _MATCH_STRIDE = 4
 _OBJECT_PIXELS = 100
+_OBJECT_SAMPLES = 1000
 _STILL_SHARE = 0.01
 """A camera that moves less than this share of the mean distance has no direction to be judged."""
 
@@ -231,9 +232,12 @@ def _score_objects(points: Tensor, case: PairCase) -> dict[str, float]:
     everywhere = torch.ones(unit.shape[2:4])
     rotation, translation = [], []
     for number in np.unique(case.object_ids[moving]):
-        mask = torch.from_numpy((case.object_ids == number) & moving)
-        if int(mask.sum()) < _OBJECT_PIXELS:
+        rows, columns = np.nonzero((case.object_ids == number) & moving)
+        if len(rows) < _OBJECT_PIXELS:
             continue
+        some = slice(None, None, max(1, len(rows) // _OBJECT_SAMPLES))
+        mask = torch.zeros(everywhere.shape, dtype=torch.bool)
+        mask[rows[some], columns[some]] = True
         try:
             wanted = object_pose(exact[0, 0], exact[0, 1], mask, everywhere)
             found = object_pose(unit[0, 0], unit[0, 1], mask, everywhere)

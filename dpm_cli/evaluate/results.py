@@ -17,7 +17,7 @@ MORE_IS_BETTER = frozenset(
             "scene_flow_acc_5cm",
             "scene_flow_acc_10cm",
         ),
-        *("apd", "apd_dynamic", "registered"),
+        *("apd", "apd_dynamic", "apd_camera", "registered"),
     )
 )
 """Shares of what is right; all other metrics are errors."""

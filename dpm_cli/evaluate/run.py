@@ -103,11 +103,12 @@ def evaluate_quick(
                 raise
             reporter.note(f"{model} is left out: {error}")
             continue
-        pairs = _pairs(predictor, model, cases, settings, reporter)
-        scores += pairs + [
-            dataclasses.replace(s, dataset=MOVING) for s in pairs if "trans_dir_deg" in s.values
-        ]
-        scores += _videos(model, clips, settings, reporter)
+        if settings.protocols != "video":
+            pairs = _pairs(predictor, model, cases, settings, reporter)
+            moved = [s for s in pairs if "trans_dir_deg" in s.values]
+            scores += pairs + [dataclasses.replace(s, dataset=MOVING) for s in moved]
+        if settings.protocols != "pairs":
+            scores += _videos(model, clips, settings, reporter)
     return scores
 
 

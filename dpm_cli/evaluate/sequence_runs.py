@@ -11,9 +11,10 @@ import numpy as np
 from dpm_cli.config import ClipSettings, ReconstructSettings
 from dpm_cli.datasets.truth import SequenceTruth
 from dpm_cli.errors import DpmError
+from dpm_cli.evaluate.matched import MatchedSequence
 from dpm_cli.evaluate.pictures import depth_column, grid
 from dpm_cli.evaluate.results import Score
-from dpm_cli.evaluate.sequence_scores import MatchedSequence, score_sequence
+from dpm_cli.evaluate.sequence_scores import score_sequence
 from dpm_cli.export.pictures import mask_picture
 from dpm_cli.pipeline import reconstruct
 from dpm_cli.progress import Reporter, SilentReporter
@@ -23,8 +24,8 @@ Reconstruct = Callable[[list[str], Path], Sequence4D]
 
 
 def has_sequence_truth(truth: SequenceTruth) -> bool:
-    """Whether a whole reconstruction can be judged: three frames and depth, cameras or masks."""
-    known = (truth.depth, truth.cam2world, truth.masks)
+    """Whether a whole reconstruction can be judged: three frames and depth, cameras, masks or tracks."""
+    known = (truth.depth, truth.cam2world, truth.masks, truth.tracks)
     return len(truth) > 2 and any(k is not None for k in known)
 
 
