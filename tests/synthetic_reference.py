@@ -36,3 +36,18 @@ def _background(world: World, clip: int, tables: Tables, frame: int, cam2world, 
     above = o[1] + best * d[:, 1] < world.room.wall_top[clip] - 1e-4
     best = best.masked_fill(world.room.open[clip] & above, float("inf"))
     return best, torch.where(best.isinf(), -1, 0)
+
+
+def light_is_blocked(tables: Tables, frame: int, points, light):
+    """True (P,) where any slot stands between points (P, 3) and the light (3,), tried one by one."""
+    blocked = torch.zeros(len(points), dtype=torch.bool)
+    for n in range(1, tables.kind.shape[1]):
+        kind = Kind(int(tables.kind[frame, n]))
+        if kind == Kind.BACKGROUND:
+            continue
+        m = tables.from_world[frame, n]
+        o = m[:, :3] @ points.T + m[:, 3:]
+        d = (m[:, :3] @ light)[:, None].expand(-1, len(points))
+        entry = torch.full((len(points),), frame * tables.kind.shape[1] + n)
+        blocked |= intersect(kind, o, d, tables, entry, 2e-3).isfinite()
+    return blocked

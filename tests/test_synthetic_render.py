@@ -167,3 +167,12 @@ def test_motion_blur_smears_along_the_motion():
     assert torch.allclose(blurred.sum(), torch.ones(()), atol=1e-5)
     assert blurred[16].sum() > 0.999
     assert set(blurred[16].nonzero()[:, 0].tolist()) == {12, 14, 16, 18, 20}
+
+
+@pytest.mark.gpu
+def test_a_gpu_renders_the_same_scenes(clips):
+    there = render_clips(clips.seed, 3, SIZE, device="cuda").to("cpu")
+    assert (there.object_id == clips.object_id).float().mean() > 0.999
+    same = there.object_id == clips.object_id
+    assert ((there.depth - clips.depth).abs() * same).max() < 1e-3
+    assert (there.images.int() - clips.images.int()).abs().float().mean() < 0.5

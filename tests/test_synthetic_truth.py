@@ -168,3 +168,23 @@ def test_one_frame_has_no_flow():
     assert arrays["flow_bwd_valid"].shape == (0, *SIZE)
     assert arrays["flow_fwd_valid"].dtype == bool
     assert arrays["dynamic"].shape == (1, *SIZE)
+
+
+def test_object_poses_carry_rigid_movers(clips):
+    carried = 0
+    for k in range(CLIPS):
+        arrays = clips.select(slice(k, k + 1)).sequence_arrays()
+        scale, bend = arrays["object_scale"], arrays["object_deform"]
+        rigid = (
+            arrays["object_mover"]
+            & (np.ptp(scale, 0).max(-1) == 0)
+            & (np.ptp(bend, 0).max(-1) == 0)
+        )
+        for slot in rigid.nonzero()[0]:
+            mask = arrays["object_id"][0] == slot
+            step = arrays["object_poses"][1, slot] @ np.linalg.inv(arrays["object_poses"][0, slot])
+            now = arrays["points"][0][mask].astype(np.float64)
+            then = now @ step[:3, :3].T + step[:3, 3]
+            assert np.abs(then - now - arrays["scene_flow_fwd"][0][mask]).max(initial=0) < 1e-4
+            carried += mask.sum()
+    assert carried > 1000
