@@ -53,10 +53,8 @@ def test_camera_and_depth_from_exact_flow():
 
 def test_movers_stand_out_in_the_residual_and_do_not_move_the_camera():
     T21, _, found = hints(mover=True)
-    assert (
-        so3_angle(so3_exp(found.camera[:, :3]) @ T21[:, :3, :3].transpose(1, 2)).rad2deg().max()
-        < 0.2
-    )
+    error = so3_angle(so3_exp(found.camera[:, :3]) @ T21[:, :3, :3].transpose(1, 2)).rad2deg()
+    assert error.max() < 0.5
     off = found.hint[:, 0, 3].exp() - 0.1
     assert off[:, 8:20, 10:30].median() > 10 * off[:, 24:].median()
 

@@ -58,6 +58,12 @@ def train(
     seed: Annotated[int, typer.Option(help="Of weights and batches.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     workers: Annotated[int | None, typer.Option(help="Threads that make batches ahead.")] = None,
+    compile_network: Annotated[
+        bool,
+        typer.Option(
+            "--compile", help="torch.compile: minutes to start, pays off on long GPU runs."
+        ),
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option(help="Start anew where a run with other settings lies.")
     ] = False,
@@ -117,6 +123,7 @@ def train(
         seed=seed,
         device=device,
         workers=workers or (min(16, os.cpu_count() or 1) if gpu else 1),
+        compile=compile_network,
         overwrite=overwrite,
     )
     result = run_training(options, reporter(quiet or rank > 0))

@@ -124,6 +124,7 @@ class MiniPredictor:
         """The images themselves: matching needs both, so nothing can be computed of one alone."""
         return {"image": images.float()}
 
+    @torch.inference_mode()
     def predict(self, features_1: Features, features_2: Features) -> PairPrediction:
         """Four dynamic point maps a pair, DIS flow, motion and validity logits, status of the camera."""
         first, second = features_1["image"], features_2["image"]

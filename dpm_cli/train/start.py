@@ -47,6 +47,7 @@ class TrainOptions:
     seed: int = 0
     device: str = "cpu"
     workers: int = 1
+    compile: bool = False
     overwrite: bool = False
 
 
@@ -119,12 +120,12 @@ def run_training(options: TrainOptions, reporter: Reporter) -> TrainResult:
                 options.workers,
                 processes,
                 report,
-                device.type == "cuda",
+                options.compile,
             )
             result = train(job)
         if processes.chief:
             reporter.note(
-                f"{result.pairs_per_s:.1f} pairs/s = {result.pairs_per_s * share[1]:.0%} of the device"
+                f"{result.pairs_per_s:.1f} pairs/s = {result.pairs_per_s * share[1] / processes.world:.0%} of that"
             )
         return result
 

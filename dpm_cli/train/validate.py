@@ -7,9 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dpm_cli.geometry.camera import pixel_grid, project_map
+from dpm_cli.geometry.camera import intrinsics_matrix, pixel_grid, project, project_map
 from dpm_cli.geometry.rigid import transform_map
 from dpm_cli.metrics.pointmaps import four_map_epe
+from dpm_cli.network.mini import MiniOutput
+from dpm_cli.network.mini.warp import half_diagonal, rotation
 from dpm_cli.structures import PairTruth
 from dpm_cli.train.batches import Batch
 
@@ -29,7 +31,7 @@ class Scores:
     absrel: float
     """|d - g| / g of view 1's depth after scaling by the ratio of medians."""
     flow_epe: float
-    """Pixels, of the projected P_1(t_2) against the true flow where the point is seen in image 2."""
+    """Pixels, of P_1(t_2) projected by the predicted camera against the true flow, where the point is seen."""
     measured_flow_epe: float
     """The same of the flow that the network was given."""
     motion_iou: float
@@ -47,9 +49,25 @@ class Scores:
 
 
 def score_points(
-    points: Tensor, truth: PairTruth, motion: Tensor, flow: Tensor, log_focal_error: Tensor
+    points: Tensor,
+    truth: PairTruth,
+    motion: Tensor,
+    flow: Tensor,
+    log_focal_error: Tensor,
+    projected: Tensor | None = None,
 ) -> dict[str, np.ndarray]:
-    """Per pair (B,) scores of points (B, 2, 2, H, W, 3); `motion` (B, 2, H, W) bool; `flow` the measured one."""
+    """Scores (B,) of each pair.
+
+    Args:
+        points: (B, 2, 2, H, W, 3) four maps at any scale.
+        truth: the pairs.
+        motion: (B, 2, H, W) bool, what is said to move.
+        flow: (B, 2, H, W, 2) pixels, measured.
+        log_focal_error: (B,).
+        projected: (B, H, W, 2) flow that P_1(t_2) means by its own camera; None = by the true one.
+    """
+    if projected is None:
+        projected = _projected_flow(points, truth)
     valid = truth.valid
     epe = four_map_epe(points.cpu().numpy(), truth.points.cpu().numpy(), valid.cpu().numpy())
     true_scale = _mean(truth.points.norm(dim=-1), valid)
@@ -72,7 +90,7 @@ def score_points(
         "epe_21": epe[:, 1, 0],
         "epe_22": epe[:, 1, 1],
         "absrel": _absrel(points[:, 0, 0, ..., 2], truth.points[:, 0, 0, ..., 2], valid[:, 0, 0]),
-        "flow_epe": _mean((_projected_flow(points, truth) - truth.flow[:, 0]).norm(dim=-1), seen),
+        "flow_epe": _mean((projected - truth.flow[:, 0]).norm(dim=-1), seen),
         "measured_flow_epe": _mean((flow[:, 0] - truth.flow[:, 0]).norm(dim=-1), seen),
         "motion_iou": iou,
         "mover_error": error / size,
@@ -94,9 +112,9 @@ def validate(network: torch.nn.Module, batches: Iterable[Batch], autocast: bool 
             out = network(images, batch.flow, batch.focal_px)
         unit = (images.shape[-1] ** 2 + images.shape[-2] ** 2) ** 0.5 / 2
         focal_error = (out.log_focal - (K[:, 0, 0] / unit).log()).abs()
-        rows.append(
-            score_points(out.points, batch.truth, out.motion_logit > 0, batch.flow, focal_error)
-        )
+        moves = out.motion_logit > 0
+        own_flow = projected_flow(out)
+        rows.append(score_points(out.points, batch.truth, moves, batch.flow, focal_error, own_flow))
     return summarise(rows)
 
 
@@ -109,6 +127,17 @@ def summarise(rows: list[dict[str, np.ndarray]]) -> Scores:
             for k, v in joined.items()
         }
     )
+
+
+def projected_flow(out: MiniOutput) -> Tensor:
+    """Flow (B, H, W, 2) in pixels of P_1(t_2) through the camera that the network says."""
+    later = out.points[:, 0, 1]
+    height, width = later.shape[1:3]
+    unit = half_diagonal(height, width)
+    later = later.flatten(1, 2) @ rotation(out.pose[:, :3]).transpose(1, 2) + out.pose[:, None, 3:]
+    K = intrinsics_matrix(out.focal * unit, height, width)
+    pixels = project(later, K, min_depth=1e-2).unflatten(1, (height, width))
+    return pixels - pixel_grid(height, width, device=later.device)
 
 
 def static_copy(truth: PairTruth) -> Tensor:
