@@ -154,6 +154,13 @@ def test_sequence_arrays_obey_the_laws(clips):
 def test_written_truth_reads_back_to_the_same_far_pairs(clips, tmp_path):
     one = clips.select(slice(5, 6))
     one.write(tmp_path / "clip.npz")
+    with np.load(tmp_path / "clip.npz", allow_pickle=False) as written:
+        arrays = one.sequence_arrays()
+        assert set(written) == set(arrays)
+        for key, array in arrays.items():
+            assert written[key].dtype == array.dtype
+            assert np.array_equal(written[key], array)
+    assert [p.name for p in tmp_path.iterdir()] == ["clip.npz"]
     back = ClipTruth.read(tmp_path / "clip.npz").pair(0, 5)
     direct = one.pair(0, 5)
     assert torch.equal(back.images, direct.images)
