@@ -26,7 +26,8 @@ def test_four_map_epe_of_one_moved_map():
     wrong[:, 1, 0] *= 2
     epe = pointmaps.four_map_epe(wrong, points, valid)[0]
     assert epe == pytest.approx(np.array([[0.2, 0.2], [0.6, 0.2]]))
-    assert pointmaps.relative_error_ratio(wrong, points, valid)[0] == pytest.approx(epe)
+    assert pointmaps.map_errors(wrong, points, valid).relative_ratio[0] == pytest.approx(epe)
+    assert pointmaps.map_errors(wrong, points, valid).epe[0] == pytest.approx(epe)
 
 
 def test_invalid_pixels_count_nowhere():
@@ -46,10 +47,9 @@ def test_two_readings_of_relative_error_differ_as_they_should():
     valid = np.ones(truth.shape[:-1], bool)
     wrong = truth.copy()
     wrong[..., 0, 2], wrong[..., 1, 2] = 2.0, 2.0
-    pointwise = pointmaps.relative_error_pointwise(wrong, truth, valid)
-    ratio = pointmaps.relative_error_ratio(wrong, truth, valid)
-    assert pointwise == pytest.approx((0.5 / 0.5 + 0.5 / 1.5) / 2)
-    assert ratio == pytest.approx(0.5)
+    errors = pointmaps.map_errors(wrong, truth, valid)
+    assert errors.relative_pointwise == pytest.approx((0.5 / 0.5 + 0.5 / 1.5) / 2)
+    assert errors.relative_ratio == pytest.approx(0.5)
 
 
 def test_defining_law_holds_for_a_slanted_plane_and_breaks_by_what_is_added():

@@ -100,20 +100,17 @@ def reduce_at(prediction: PairPrediction, intrinsics: np.ndarray | None) -> Pair
 def score_maps(points: Tensor, truth: PairTruth) -> dict[str, float]:
     """Four-map EPE, both readings of L_rel, and the defining law, of maps (1, 2, 2, H, W, 3)."""
     maps, exact, valid = points.numpy(), truth.points.numpy(), truth.valid.numpy()
-    epe = pointmaps.four_map_epe(maps, exact, valid)[0].ravel()
-    values = {f"epe_{name}": e for name, e in zip(MAPS, epe, strict=True)}
-    if np.isfinite(epe).any():
-        values["epe"] = float(np.nanmean(epe))
-    for name, measure in (
-        ("lrel", pointmaps.relative_error_pointwise),
-        ("lrel_ratio", pointmaps.relative_error_ratio),
-    ):
-        each = measure(maps, exact, valid)[0]
-        if np.isfinite(each).any():
-            values[name] = float(np.nanmean(each))
+    errors = pointmaps.map_errors(maps, exact, valid)
+    values = {f"epe_{name}": e for name, e in zip(MAPS, errors.epe[0].ravel(), strict=True)}
+    if valid.any():
+        values["epe"] = float(np.nanmean(errors.epe))
+        values["lrel"] = float(np.nanmean(errors.relative_pointwise))
+        values["lrel_ratio"] = float(np.nanmean(errors.relative_ratio))
     flow, visible = truth.flow[:, 0].numpy(), truth.visible[:, 0].numpy()
-    law = pointmaps.defining_law_error(maps, valid, flow, visible)[0]
-    return values | {"law_t1": law[0], "law_t2": law[1]}
+    if visible.any():
+        law = pointmaps.defining_law_error(maps, valid, flow, visible)[0]
+        values |= {"law_t1": law[0], "law_t2": law[1]}
+    return values
 
 
 def _own_depth(truth: PairTruth) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,8 @@ Axes are those of `structures.PairTruth`: points (B, 2, 2, H, W, 3) = [pair, vie
 frame, so errors of the camera and of tracking count in full.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from dpm_cli.metrics.masked import length, mean_over_maps
@@ -22,23 +24,31 @@ def unit_mean_norm(points: np.ndarray, valid: np.ndarray) -> np.ndarray:
     return points / mean_norm(points, valid)[:, None, None, None, None, None]
 
 
+@dataclass(frozen=True, eq=False)
+class MapErrors:
+    """Errors of each map, (B, 2, 2) = [pair, view, time], NaN where a map has no valid pixel."""
+
+    epe: np.ndarray
+    """Mean end-point error, prediction and truth each in unit mean norm (V-DPM, table 1)."""
+    relative_pointwise: np.ndarray
+    """L_rel read as the mean over points of error / distance; DPM's table 3 does not state its formula."""
+    relative_ratio: np.ndarray
+    """L_rel read as the mean error of a map over the mean distance of its true points."""
+
+
+def map_errors(points: np.ndarray, truth: np.ndarray, valid: np.ndarray) -> MapErrors:
+    """Compare the four maps (B, 2, 2, H, W, 3) where `valid` (B, 2, 2, H, W)."""
+    exact = unit_mean_norm(truth, valid)
+    error, norms = length(unit_mean_norm(points, valid) - exact), length(exact)
+    epe = mean_over_maps(error, valid)
+    pointwise = mean_over_maps(error / np.maximum(norms, 1e-9), valid)
+    return MapErrors(epe, pointwise, epe / mean_over_maps(norms, valid))
+
+
 def four_map_epe(points: np.ndarray, truth: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Mean end-point error (B, 2, 2) of each map, prediction and truth each in unit mean norm (V-DPM, table 1)."""
-    return mean_over_maps(_distance(points, truth, valid), valid)
-
-
-def relative_error_pointwise(
-    points: np.ndarray, truth: np.ndarray, valid: np.ndarray
-) -> np.ndarray:
-    """L_rel read as the mean over points of error / distance (B, 2, 2); DPM's table 3 does not state its formula."""
-    norms = length(unit_mean_norm(truth, valid))
-    return mean_over_maps(_distance(points, truth, valid) / np.maximum(norms, 1e-9), valid)
-
-
-def relative_error_ratio(points: np.ndarray, truth: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """L_rel read as the mean error of a map over the mean distance of its true points (B, 2, 2)."""
-    norms = length(unit_mean_norm(truth, valid))
-    return mean_over_maps(_distance(points, truth, valid), valid) / mean_over_maps(norms, valid)
+    """Mean end-point error (B, 2, 2) of each map in unit mean norm, as in `map_errors`."""
+    error = length(unit_mean_norm(points, valid) - unit_mean_norm(truth, valid))
+    return mean_over_maps(error, valid)
 
 
 def defining_law_error(
@@ -69,10 +79,6 @@ def defining_law_error(
         distance = length(scaled[:, 0, t] - matched)
         errors[:, t] = mean_over_maps(distance, visible & valid[:, 0, t] & complete)
     return errors
-
-
-def _distance(points: np.ndarray, truth: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    return length(unit_mean_norm(points, valid) - unit_mean_norm(truth, valid))
 
 
 def _neighbours(
