@@ -1,6 +1,7 @@
 """`dpm models`: list, import, verify; pulling is in test_weights_hub."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -60,6 +61,8 @@ def test_import_recognises_keeps_and_finds(store, dust3r):
     path = find_weights("dpm-large")
     assert path.is_relative_to(store)
     assert known_sha256(path) == out["sha256"]
+    os.utime(path, ns=(1, 1))
+    assert known_sha256(path) is None
     rows = {row["name"]: row for row in json.loads(run("list", "--json"))["models"]}
     assert rows["dust3r"]["here"] == str(path)
     assert "sha256" in run("verify", "-q")

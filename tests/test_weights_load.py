@@ -165,6 +165,37 @@ def test_missing_and_unexpected_and_misshapen_tensors_are_named(tmp_path, static
     refused(tmp_path / "c.pt", r"dec_norm.bias \(3,\) instead of \(64,\)")
 
 
+@pytest.mark.parametrize(
+    "name", ["patch_embed.proj.weight", "decoder_embed.weight", "enc_norm.bias"]
+)
+def test_any_missing_tensor_is_one_line(tmp_path, static, name):
+    torch.save({k: v for k, v in public_state(static).items() if k != name}, tmp_path / "a.pt")
+    refused(tmp_path / "a.pt", rf"1 missing \({name}\)")
+    torch.save(public_state(static) | {name: torch.tensor(1.0)}, tmp_path / "b.pt")
+    refused(tmp_path / "b.pt", "do not describe a network|wrong shape")
+
+
+def test_vdpm_with_a_missing_tensor_or_a_hostile_config(tmp_path):
+    state = tiny_multi_view().state_dict()
+    torch.save({k: v for k, v in state.items() if "pos_embed" not in k}, tmp_path / "a.pt")
+    refused(
+        tmp_path / "a.pt",
+        r"1 missing \(aggregator.patch_embed.pos_embed\)",
+        load_multi_view_network,
+    )
+    save_file(state, tmp_path / "b.safetensors")
+    for hostile in (
+        '{"intermediate_layer_idx": 5}',
+        '{"vit_heads": 0}',
+        "[1]",
+        '{"intermediate_layer_idx": [1, "a"]}',
+    ):
+        (tmp_path / "config.json").write_text(hostile)
+        refused(tmp_path / "b.safetensors", "do not describe a network", load_multi_view_network)
+    (tmp_path / "config.json").write_text("{")
+    refused(tmp_path / "b.safetensors", "damaged", load_multi_view_network)
+
+
 @pytest.mark.parametrize("keep", [0, 5, 200, 0.5, 0.99])
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
 def test_truncated_files(tmp_path, static, suffix, keep):

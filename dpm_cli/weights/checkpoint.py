@@ -96,9 +96,10 @@ def _read_safetensors(path: Path) -> Checkpoint:
     with safe_open(path, framework="pt") as file:
         metadata = dict(file.metadata() or {})
     beside = path.with_name("config.json")
-    arguments = (
+    stored = (
         json.loads(beside.read_text()) if "dpm_network" not in metadata and beside.is_file() else {}
     )
+    arguments = stored if isinstance(stored, dict) else {}
     return Checkpoint(path, "safetensors", load_file(path), metadata, arguments)
 
 

@@ -9,7 +9,6 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from dpm_cli.errors import WeightsError
 from dpm_cli.network.pair_config import ALL_MAPS, STATIC_MAPS, MapName, PairConfig
 from dpm_cli.network.vggt.config import MultiViewConfig
 
@@ -68,7 +67,10 @@ def multi_view_state(public: Mapping[str, T], *, time: bool) -> dict[str, T]:
 
 
 def pair_config(shapes: Shapes, arguments: Mapping[str, Any]) -> PairConfig:
-    """Config of a state under our names; `arguments` are those stored with a public file, if any."""
+    """Config of a state under our names; `arguments` are those stored with a public file, if any.
+
+    Raises ValueError where the arguments ask for another network, KeyError for a tensor that is not there.
+    """
     _require_dust3r_modes(arguments)
     enc_width, patch = shapes["patch_embed.proj.weight"][0], shapes["patch_embed.proj.weight"][-1]
     dec_width = shapes["decoder_embed.weight"][0]
@@ -122,10 +124,7 @@ def multi_view_config(shapes: Shapes, arguments: Mapping[str, Any]) -> MultiView
     if decoder_depth:
         wide = shapes["decoder.frame_blocks.0.0.attn.q_norm.weight"][0]
         values["decoder_heads"] = 2 * width // wide
-    try:
-        return MultiViewConfig(**values)
-    except ValueError as error:
-        raise WeightsError(str(error)) from error
+    return MultiViewConfig(**values)
 
 
 def _count(shapes: Shapes, prefix: str) -> int:
@@ -137,7 +136,7 @@ def _count(shapes: Shapes, prefix: str) -> int:
 def _heads(claimed: Any, width: int, head_dim: int) -> int:
     heads = claimed if isinstance(claimed, int) else max(width // head_dim, 1)
     if heads < 1 or width % heads or width // heads % 4:
-        raise WeightsError(f"{heads} attention heads do not fit a width of {width}")
+        raise ValueError(f"{heads} attention heads do not fit a width of {width}")
     return heads
 
 
@@ -153,6 +152,4 @@ def _require_dust3r_modes(arguments: Mapping[str, Any]) -> None:
         value = arguments.get(key, want)
         got = value[0] if isinstance(value, tuple | list) and value else value
         if got != want:
-            raise WeightsError(
-                f"{key}={got!r} in the file's arguments: only {want!r} is known here"
-            )
+            raise ValueError(f"{key}={got!r} in the file's arguments: only {want!r} is known here")

@@ -9,7 +9,7 @@ from typing import Any
 
 from dpm_cli.errors import MissingExtraError, UsageError, WeightsError
 from dpm_cli.progress import Reporter, SilentReporter
-from dpm_cli.weights.store import Record, read_record, sha256_of, write_record
+from dpm_cli.weights.store import Record, read_record, record_of, sha256_of, write_record
 from dpm_cli.weights.table import WeightsEntry
 
 ATTEMPTS = 3
@@ -59,8 +59,7 @@ def pull(
         )
     commit = commit or _commit_of(path)
     origin = f"hub {entry.repository}@{commit or wanted}"
-    size = path.stat().st_size
-    record = Record(entry.name, str(path), size, digest, entry.licence, origin, commit)
+    record = record_of(entry.name, path, digest, entry.licence, origin, commit)
     write_record(record)
     return record
 

@@ -3,7 +3,7 @@
 Peak memory is the network itself: parameters are the file's own mapped pages until they are changed or moved.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from dpm_cli.network.vggt.config import MultiViewConfig
 from dpm_cli.network.vggt.multi_view import MultiViewNetwork
 from dpm_cli.weights.checkpoint import Checkpoint
 from dpm_cli.weights.convert import (
+    Shapes,
     duplicate_heads,
     multi_view_config,
     multi_view_state,
@@ -27,6 +28,7 @@ from dpm_cli.weights.inspect import Kind, own_config, recognise, shapes_of
 
 NAMED = 3
 """Names of wrong tensors that an error message shows."""
+Config = TypeVar("Config")
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -47,7 +49,7 @@ def load_pair_network(checkpoint: Checkpoint, *, all_heads: bool = False) -> Pai
         config = own_config(checkpoint, PairConfig.from_dict)
     elif kind is Kind.DUST3R:
         state = pair_state(checkpoint.tensors)
-        config = pair_config(shapes_of(state), checkpoint.arguments)
+        config = fitting(pair_config, state, checkpoint.arguments, str(checkpoint.path))
     else:
         raise WeightsError(f"{checkpoint.path}: holds {kind.value}, not a pair network")
     if all_heads and set(config.maps) != set(ALL_MAPS):
@@ -74,11 +76,28 @@ def multi_view_from_state(
 ) -> MultiViewNetwork:
     """Network of a public state dict."""
     state = multi_view_state(tensors, time=time)
-    config = multi_view_config(shapes_of(state), arguments)
+    config = fitting(multi_view_config, state, arguments, source)
     return fill(lambda: MultiViewNetwork(config), state, source)
 
 
-def fill(build, state: Mapping[str, Tensor], source: str):
+def fitting(
+    infer: Callable[[Shapes, Mapping[str, Any]], Config],
+    state: Mapping[str, Tensor],
+    arguments: Mapping[str, Any],
+    source: str,
+) -> Config:
+    """Config that `infer` reads from the shapes; a tensor that it looks for and does not find is an error."""
+    try:
+        return infer(shapes_of(state), arguments)
+    except KeyError as error:
+        raise WeightsError(
+            f"{source}: does not fit the network: 1 missing ({error.args[0]})"
+        ) from error
+    except (ArithmeticError, IndexError, TypeError, ValueError) as error:
+        raise WeightsError(f"{source}: its tensors do not describe a network ({error})") from error
+
+
+def fill(build: Callable[[], Network], state: Mapping[str, Tensor], source: str) -> Network:
     """Build on the meta device and take the tensors as they are; every name and shape must fit."""
     try:
         with torch.device("meta"):

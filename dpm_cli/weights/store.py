@@ -35,6 +35,8 @@ class Record:
     """`hub REPOSITORY@COMMIT`, `import FILE` or `wheel`."""
     commit: str | None = None
     """Of the hub repository; a later pull asks for this one again."""
+    modified_ns: int | None = None
+    """Time of the last change of the file: a later one makes the remembered check sum worthless."""
 
 
 def store_folder() -> Path:
@@ -81,11 +83,17 @@ def keep_file(entry: WeightsEntry, source: Path, licence: str, reporter: Reporte
     if not (target.exists() and target.samefile(source)):
         with atomic_path(target) as temporary:
             _link_or_copy(source.resolve(), temporary)
-    record = Record(
-        entry.name, str(target), target.stat().st_size, digest, licence, f"import {source}"
-    )
+    record = record_of(entry.name, target, digest, licence, f"import {source}")
     write_record(record)
     return record
+
+
+def record_of(
+    name: str, path: Path, sha256: str, licence: str, origin: str, commit: str | None = None
+) -> Record:
+    """Record of a file as it is now."""
+    stat = path.stat()
+    return Record(name, str(path), stat.st_size, sha256, licence, origin, commit, stat.st_mtime_ns)
 
 
 def find_weights(predictor: str) -> Path:
@@ -100,10 +108,13 @@ def find_weights(predictor: str) -> Path:
 
 
 def known_sha256(path: Path) -> str | None:
-    """Check sum from the records, for a file that is in one and has not changed its size since."""
+    """Check sum from the records, for a file that is in one and was not touched since."""
+    stat = path.stat()
     for entry in TABLE:
         record = read_record(entry) if entry.name != SHIPPED.stem else None
-        if record and Path(record.path) == path and record.size_bytes == path.stat().st_size:
+        if record is None or Path(record.path) != path:
+            continue
+        if (record.size_bytes, record.modified_ns) == (stat.st_size, stat.st_mtime_ns):
             return record.sha256
     return None
 
@@ -111,8 +122,7 @@ def known_sha256(path: Path) -> str | None:
 def _shipped(entry: WeightsEntry) -> Record | None:
     if not SHIPPED.is_file():
         return None
-    size, digest = SHIPPED.stat().st_size, sha256_of(SHIPPED)
-    return Record(entry.name, str(SHIPPED), size, digest, entry.licence, "wheel")
+    return record_of(entry.name, SHIPPED, sha256_of(SHIPPED), entry.licence, "wheel")
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
