@@ -11,7 +11,7 @@ from dpm_cli.geometry.camera import pixel_grid, project_map
 from dpm_cli.geometry.rigid import transform_map
 from dpm_cli.structures import PairTruth
 from dpm_cli.train.augment import augment, mirror, photometric, swap
-from dpm_cli.train.batches import cat_truth, draw_batch, measured_flow, prefetch
+from dpm_cli.train.batches import better_flow, cat_truth, draw_batch, measured_flow, prefetch
 from dpm_cli.train.settings import Stage, TrainSettings
 
 ALL, NONE = torch.ones(3, dtype=torch.bool), torch.zeros(3, dtype=torch.bool)
@@ -130,6 +130,15 @@ def test_focal_is_told_at_the_share_asked_for():
 def test_measured_flow_is_near_the_truth_where_seen(truth):
     error = (measured_flow(truth.images) - truth.flow).norm(dim=-1)
     assert error[truth.visible].median() < 0.3
+
+
+def test_better_flow_keeps_a_share_of_the_error_where_the_point_is_seen(truth):
+    measured = truth.flow + 2.0
+    mixed = better_flow(measured, truth, torch.tensor((0.0, 0.5, 1.0)))
+    error = (mixed - truth.flow)[..., 0]
+    for pair, kept in enumerate((0.0, 1.0, 2.0)):
+        assert torch.allclose(error[pair][truth.visible[pair]], torch.tensor(kept), atol=1e-4)
+        assert torch.allclose(error[pair][~truth.visible[pair]], torch.tensor(2.0), atol=1e-4)
 
 
 def test_schedule():

@@ -63,7 +63,7 @@ def draw_batch(
     stage = settings.stage(progress)
     size = stage.sizes[_generator(settings.seed, step, -1).initial_seed() % len(stage.sizes)]
     shards = [s for s in range(settings.shards) if s % world == rank]
-    parts, told = [], []
+    parts, told, kept = [], [], []
     for shard in shards:
         generator = _generator(settings.seed, step, shard)
         truth = source.draw(stage.batch // settings.shards, size, generator)
@@ -72,8 +72,17 @@ def draw_batch(
         knows = torch.rand(len(K), generator=generator).to(K.device) < settings.known_focal
         parts.append(truth)
         told.append((K[:, 0, 0] * K[:, 1, 1]).sqrt() * knows)
+        share = torch.rand(len(K), generator=generator).to(K.device)
+        kept.append(settings.best_flow + (1 - settings.best_flow) * share)
     truth = cat_truth(parts)
-    return Batch(truth, measured_flow(truth.images), torch.cat(told))
+    flow = better_flow(measured_flow(truth.images), truth, torch.cat(kept))
+    return Batch(truth, flow, torch.cat(told))
+
+
+def better_flow(flow: Tensor, truth: PairTruth, kept: Tensor) -> Tensor:
+    """Flow (B, 2, H, W, 2) with the share `kept` (B,) of its error, where the point is seen in the other image."""
+    mixed = truth.flow + (flow - truth.flow) * kept[:, None, None, None, None]
+    return torch.where(truth.visible[..., None], mixed, flow)
 
 
 def prefetch(

@@ -50,6 +50,9 @@ class TrainSettings:
     clip: float = 1.0
     known_focal: float = 0.25
     """Share of pairs whose focal length is told to the network."""
+    best_flow: float = 0.2
+    """Measured flow keeps between this share and all of its error where the point is seen: training pictures are small,
+    and flow measured in large ones is better by as much."""
     seed: int = 0
     autocast: bool = True
     """bfloat16 where it is safe; heads and losses stay in float32."""
