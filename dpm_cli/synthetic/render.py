@@ -68,10 +68,9 @@ def render_clips(
     times = torch.arange(frames, device=seed.device)
     height, width = size
     per_chunk = max(1, _budget(seed.device) // (height * width * frames))
-    parts = [
-        render_world(build_world(s, camera), times.expand(len(s), -1), size, supersample)
-        for s in seed.split(per_chunk)
-    ]
+    worlds = build_world(seed, camera).split(per_chunk)
+    moments = times[None]
+    parts = [render_world(w, moments.expand(len(w.seeds), -1), size, supersample) for w in worlds]
     return ClipTruth.join(parts)
 
 
@@ -81,9 +80,9 @@ def render_at(
 ) -> ClipTruth:
     """B clips at their own times (B, T) in frames; `camera` (B,) are indices of `CAMERA_KINDS`, None = drawn."""
     per_chunk = max(1, _budget(seeds.device) // (size[0] * size[1] * times.shape[1]))
-    cameras = (None,) * len(seeds) if camera is None else camera.split(per_chunk)
-    parts = zip(seeds.split(per_chunk), times.split(per_chunk), cameras, strict=False)
-    return ClipTruth.join([render_world(build_world(s, c), t, size) for s, t, c in parts])
+    worlds = build_world(seeds, camera).split(per_chunk)
+    parts = zip(worlds, times.split(per_chunk), strict=True)
+    return ClipTruth.join([render_world(w, t, size) for w, t in parts])
 
 
 def _budget(device: torch.device) -> int:

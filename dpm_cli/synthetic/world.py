@@ -1,6 +1,6 @@
 """Seeds in, scenes out: everything that is drawn, in one object, for B scenes at once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 
 import torch
 from torch import Tensor
@@ -34,6 +34,23 @@ class World:
     def motion(self, times: Tensor) -> Motion:
         """State at times (B, T) in frames; fractions are between frames."""
         return self.paths.motion(times, self.camera.cam2world(times))
+
+    def split(self, clips: int) -> "list[World]":
+        """Worlds of at most `clips` scenes each, in order."""
+        starts = range(0, len(self.seeds), clips)
+        return [_rows(self, slice(start, start + clips)) for start in starts]
+
+
+def _rows(table, chosen: slice):
+    """Some scenes of a dataclass of tensors with the scenes as first axis; the texels are everyone's."""
+    values = {}
+    for field in fields(table):
+        value = getattr(table, field.name)
+        if field.name == "texels":
+            values[field.name] = value
+        else:
+            values[field.name] = _rows(value, chosen) if is_dataclass(value) else value[chosen]
+    return replace(table, **values)
 
 
 def build_world(seeds: Tensor, camera: str | Tensor | None = None) -> World:
