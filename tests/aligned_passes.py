@@ -22,13 +22,11 @@ def gather(
     *,
     stride: int = 4,
     batch: int = 8,
-    with_oracle: bool = False,
-):
+) -> Passes:
     """Reduce the oracle's answers for `pairs` as the pipeline does."""
     oracle = OraclePredictor(clip, noise)
     parts = [_rows(oracle, pairs[k : k + batch], K, stride) for k in range(0, len(pairs), batch)]
-    passes = Passes(**{name: np.concatenate([p[name] for p in parts]) for name in parts[0]})
-    return (passes, oracle) if with_oracle else passes
+    return Passes(**{name: np.concatenate([p[name] for p in parts]) for name in parts[0]})
 
 
 def _rows(oracle: OraclePredictor, rows: np.ndarray, K, stride: int) -> dict[str, np.ndarray]:

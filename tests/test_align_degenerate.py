@@ -1,18 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from aligned_passes import gather, graph, path_error
 from analytic_scene import analytic_clip
 
-from dpm_cli.align import Passes, align
+from dpm_cli.align import align
 from dpm_cli.predictors.oracle import OracleNoise
 
 SIZE = (48, 80)
-
-
-def changed(passes: Passes, **arrays: np.ndarray) -> Passes:
-    return Passes(
-        **{name: arrays.get(name, getattr(passes, name)) for name in passes.__dataclass_fields__}
-    )
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +45,7 @@ def test_one_frame_with_itself_gives_its_focal_length(clip):
 def test_still_camera_with_exact_depth_is_still_and_says_so():
     still = analytic_clip(6, size=SIZE, motion="still")
     passes = gather(still, graph(6, (1, 2)), OracleNoise())
-    passes = changed(passes, status=np.full(len(passes), "still"))
+    passes = replace(passes, status=np.full(len(passes), "still"))
     found = align(passes, 6, size=SIZE)
     assert np.allclose(found.cameras.cam2world, np.eye(4), atol=1e-9)
     assert found.cameras.registered.all()
@@ -61,14 +57,14 @@ def test_a_still_stretch_does_not_spoil_the_moving_rest(clip):
     status = passes.status.copy()
     # The predictor missed the motion of the shortest step; longer strides know better.
     status[0] = "still"
-    found = align(changed(passes, status=status), 10, size=SIZE)
+    found = align(replace(passes, status=status), 10, size=SIZE)
     assert path_error(found, clip) < 0.01
 
 
 def test_rotation_only_keeps_the_rotation_and_claims_no_translation():
     turning = analytic_clip(6, size=SIZE, motion="rotation")
     passes = gather(turning, graph(6, (1, 2)), OracleNoise(independent=0.01))
-    passes = changed(passes, status=np.full(len(passes), "rotation"))
+    passes = replace(passes, status=np.full(len(passes), "rotation"))
     found = align(passes, 6, size=SIZE)
     assert np.allclose(found.cameras.cam2world[:, :3, 3], 0, atol=1e-9)
     assert np.allclose(found.cameras.cam2world[:, :3, :3], turning.cam2world[:, :3, :3], atol=5e-3)
@@ -79,7 +75,7 @@ def test_duplicate_frames_share_their_camera(clip):
     """Frame 5 again as frame 6: every pass of the second copy repeats one of the first."""
     source = np.array([0, 1, 2, 3, 4, 5, 5, 6, 7, 8])
     pairs = graph(10, (1, 2, 4))
-    passes = changed(gather(clip, source[pairs], OracleNoise()), pairs=pairs)
+    passes = replace(gather(clip, source[pairs], OracleNoise()), pairs=pairs)
     found = align(passes, 10, size=SIZE)
     assert np.allclose(found.cameras.cam2world[5], found.cameras.cam2world[6], atol=1e-5)
     assert found.cameras.registered.all()
@@ -135,7 +131,7 @@ def test_empty_and_unexplained_passes_are_counted_not_used(clip, passes):
     pose = passes.cam2_from_cam1.copy()
     pose[7] = np.nan
     found = align(
-        changed(passes, pose_inliers=inliers, status=status, cam2_from_cam1=pose), 10, size=SIZE
+        replace(passes, pose_inliers=inliers, status=status, cam2_from_cam1=pose), 10, size=SIZE
     )
     assert not found.usable[[3, 7]].any()
     assert path_error(found, clip) < 1e-4
@@ -145,5 +141,5 @@ def test_empty_and_unexplained_passes_are_counted_not_used(clip, passes):
 def test_half_of_a_pass_may_be_invalid(clip, passes):
     confidence = passes.confidence.copy()
     confidence[:, :, :6] = 0
-    found = align(changed(passes, confidence=confidence), 10, size=SIZE)
+    found = align(replace(passes, confidence=confidence), 10, size=SIZE)
     assert path_error(found, clip) < 1e-4

@@ -145,8 +145,10 @@ def test_matches_are_where_the_flow_says_also_on_the_mover(clip, truth, reductio
     matches = mutual_matches(
         truth.points[0, 0, 1],
         truth.points[0, 1, 1],
-        *reduction.confidence[0],
-        *reduction.valid[0],
+        reduction.confidence[0, 0],
+        reduction.confidence[0, 1],
+        reduction.valid[0, 0],
+        reduction.valid[0, 1],
         stride=2,
     )
     x, y = matches.pixels_1.astype(int).T
@@ -162,9 +164,9 @@ def test_matches_are_where_the_flow_says_also_on_the_mover(clip, truth, reductio
 
 def test_no_valid_points_no_matches(truth, reduction):
     nowhere = torch.zeros_like(reduction.valid[0, 0])
-    found = mutual_matches(
-        truth.points[0, 0, 0], truth.points[0, 1, 0], *reduction.confidence[0], nowhere, nowhere
-    )
+    first, second = truth.points[0, :, 0]
+    one = torch.ones_like(first[..., 0])
+    found = mutual_matches(first, second, one, one, nowhere, nowhere)
     assert len(found.distance) == 0
 
 

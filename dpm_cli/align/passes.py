@@ -3,6 +3,7 @@
 A pass is one directed pair (frame i, frame j) through a predictor. Its lengths have a scale of its own.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +16,8 @@ MIN_INLIERS = 0.15
 """A pose that explains a smaller share of its own points is no measurement."""
 _STILL_PX = 1.0
 """A predictor that says `still` or `rotation` has excluded parallax of about a pixel, not less."""
+_MAX_VALUES = 4_000_000
+"""Depth values of all passes together that the alignment works on (600 passes of 36 x 64 points are 2.8 million)."""
 _FLOOR = 2e-5
 """Deviation of rotation (radians) and translation (over median depth) below which no pose is believed."""
 
@@ -65,10 +68,23 @@ class Passes:
         """The passes of a mask or index array."""
         return Passes(**{name: getattr(self, name)[keep] for name in self.__dataclass_fields__})
 
+    def thinned(self) -> "Passes":
+        """The passes on a coarser grid where they are many: scales need hundreds of points a pass, not thousands."""
+        step = grid_step(len(self), self.log_depth.shape[2:])
+        if step == 1:
+            return self
+        grid = (..., slice(step // 2, None, step), slice(step // 2, None, step))
+        return replace(self, log_depth=self.log_depth[grid], confidence=self.confidence[grid])
+
     def median_depth(self) -> np.ndarray:
         """(E,) median depth of both views, pass units."""
         seen = np.where(self.confidence > 0, self.log_depth, np.nan).reshape(len(self), -1)
         return np.exp(np.nanmedian(seen, axis=1))
+
+
+def grid_step(passes: int, grid: tuple[int, ...]) -> int:
+    """Every n-th grid point in either direction is enough for this many passes; keeps memory bounded."""
+    return max(1, math.ceil(math.sqrt(2 * passes * math.prod(grid) / _MAX_VALUES)))
 
 
 def with_focal(passes: Passes, focal_px: np.ndarray, size: tuple[int, int]) -> Passes:

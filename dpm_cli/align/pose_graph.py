@@ -41,7 +41,7 @@ class GraphState:
     weight: Tensor
     """(E,) 0..1, of the pose times that of the depth."""
     twist: Tensor
-    """(E, 6) pose misfit, world units and radians."""
+    """(E, 6) pose misfit, in units of the first frame's depth level and radians."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,9 +53,10 @@ class PassMeasurements:
     pose: Tensor
     """(E, 4, 4) cam2_from_cam1, pass units."""
     whiten: Tensor
-    """(E, 6, 6) with whiten^T whiten = inverse covariance, in world units by the depth's scale.
+    """(E, 6, 6) with whiten^T whiten = inverse covariance, lengths in units of the first frame's depth level.
 
-    Were the units to follow the unknown scale, a wrong pass could shrink its misfit by growing without bound.
+    With world units, a world that shrinks would fit everything better; with the pass's own, a wrong pass that grows
+    would fit itself.
     """
     offset: Tensor
     """(E, 2)."""
@@ -69,16 +70,15 @@ class PassMeasurements:
         pose: np.ndarray,
         covariance: np.ndarray,
         offsets: DepthOffsets,
-        log_scale: np.ndarray,
     ) -> "PassMeasurements":
-        """From poses with covariances in pass units and `log_scale` (E,), the scale by depth alone."""
+        """From poses with covariances in pass units."""
         precision = np.linalg.inv(covariance)
         root = (
             np.linalg.cholesky((precision + precision.transpose(0, 2, 1)) / 2)
             .transpose(0, 2, 1)
             .copy()
         )
-        root[:, :, :3] *= np.exp(-log_scale)[:, None, None]
+        root[:, :, :3] *= np.exp(offsets.offset[:, 0])[:, None, None]
         i, j = torch.from_numpy(pairs).T
         given = (torch.from_numpy(v.copy()) for v in (pose, root, offsets.offset, offsets.sigma))
         return cls(i, j, *given)
@@ -147,7 +147,7 @@ def _descend(
 
     The common factors of the misfits are those of the last accepted step.
     """
-    damping, residual = 1e-6, _residual(m, x)[0]
+    damping, (residual, twist) = 1e-6, _residual(m, x)
     for _ in range(iterations):
         common = _common(m, residual)
         misfit = _misfit(m, residual, common)
@@ -155,12 +155,14 @@ def _descend(
         root = torch.cat((pose[:, None].expand(-1, 6), depth[:, None].expand(-1, 2)), -1) / (
             torch.tensor((common[0],) * 6 + (common[1],) * 2, dtype=pose.dtype)
         )
-        step, scale_step = _step(m, x, residual, root.sqrt(), np.flatnonzero(free), damping, convex)
+        step, scale_step = _step(
+            m, x, residual, twist, root.sqrt(), np.flatnonzero(free), damping, convex
+        )
         moved = x.cam2world @ se3_exp(step[:, :6])
         new = _Unknowns(moved, x.level + step[:, 6], x.log_scale + scale_step.clamp(-0.5, 0.5))
-        new_residual = _residual(m, new)[0]
+        new_residual, new_twist = _residual(m, new)
         if _misfit(m, new_residual, common).cost(convex) <= misfit.cost(convex):
-            x, residual, damping = new, new_residual, damping / 10
+            x, residual, twist, damping = new, new_residual, new_twist, damping / 10
             if float(step.abs().max()) < 1e-8:
                 break
         else:
@@ -171,10 +173,11 @@ def _descend(
 
 
 def _residual(m: PassMeasurements, x: _Unknowns) -> tuple[Tensor, Tensor]:
-    """Whitened residual (E, 8) and the pose's twist (E, 6) in world units."""
+    """Whitened residual (E, 8) and the pose's twist (E, 6), lengths in units of the first frame's level."""
     predicted = invert(x.cam2world[m.frames_2]) @ x.cam2world[m.frames_1]
     scaled = rigid(m.pose[:, :3, :3], x.log_scale.exp()[:, None] * m.pose[:, :3, 3])
-    twist = se3_log(predicted @ invert(scaled))
+    shift, turn = se3_log(predicted @ invert(scaled)).split(3, -1)
+    twist = torch.cat((shift * (-x.level[m.frames_1]).exp()[:, None], turn), -1)
     levels = torch.stack((x.level[m.frames_1], x.level[m.frames_2]), -1)
     depth = (x.log_scale[:, None] + m.offset - levels) / m.sigma
     return torch.cat(((m.whiten @ twist[..., None])[..., 0], depth), -1), twist
@@ -203,6 +206,7 @@ def _step(
     m: PassMeasurements,
     x: _Unknowns,
     residual: Tensor,
+    twist: Tensor,
     root: Tensor,
     free: np.ndarray,
     damping: float,
@@ -211,11 +215,15 @@ def _step(
     """Step (T, 7) of the frames and (E,) of the scales (zero if fixed); `root` (E, 8) squared weighs the rows."""
     frames = len(x.level)
     predicted = invert(x.cam2world[m.frames_2]) @ x.cam2world[m.frames_1]
+    unit = (-x.level[m.frames_1]).exp()
+    unit = torch.cat((unit[:, None].expand(-1, 3), torch.ones(len(unit), 3, dtype=unit.dtype)), -1)
+    whiten = m.whiten * unit[:, None, :]
     rows = torch.zeros(len(residual), 8, 14, dtype=residual.dtype)
-    rows[:, :6, :6], rows[:, :6, 7:13] = m.whiten @ adjoint(predicted), -m.whiten
+    rows[:, :6, :6], rows[:, :6, 7:13] = whiten @ adjoint(predicted), -whiten
+    rows[:, :6, 6] = -(m.whiten[:, :, :3] @ twist[:, :3, None])[..., 0]
     rows[:, 6, 6], rows[:, 7, 13] = -1 / m.sigma[:, 0], -1 / m.sigma[:, 1]
     shift = x.log_scale.exp()[:, None] * m.pose[:, :3, 3]
-    column = torch.cat((-(m.whiten[:, :, :3] @ shift[..., None])[..., 0], 1 / m.sigma), -1) * root
+    column = torch.cat((-(whiten[:, :, :3] @ shift[..., None])[..., 0], 1 / m.sigma), -1) * root
     column = column * (not fixed_scales)
     rows, residual = rows * root[..., None], residual * root
     unit = column / column.norm(dim=-1, keepdim=True).clamp_min(1e-150)

@@ -34,6 +34,7 @@ def align(
         intrinsics: (3, 3) or (T, 3, 3) if known; the passes must have been reduced with them.
         per_frame_focal: the lens zooms, or the frames are photos of different cameras.
     """
+    passes = passes.thinned()
     usable, alone = passes.usable(), passes.alone()
     used, rows = passes.select(usable), np.flatnonzero(usable)
     K, sigma = _intrinsics(passes.select(usable | alone), frames, size, intrinsics, per_frame_focal)
@@ -82,7 +83,7 @@ def _solve(used: Passes, frames: int) -> tuple[GraphState, DepthOffsets]:
     start = tree_poses(used.pairs, scaled, reliability, part)
     anchors = np.zeros(frames, bool)
     anchors[np.unique(part, return_index=True)[1]] = True
-    measured = PassMeasurements.make(used.pairs, pose, covariance, offsets, scales.log_scale)
+    measured = PassMeasurements.make(used.pairs, pose, covariance, offsets)
     return optimise(measured, start, scales.level, scales.log_scale, anchors), offsets
 
 
@@ -179,9 +180,10 @@ def _spread(values: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
 def _misfit(
     state: GraphState, used: Passes, offsets: DepthOffsets, weight: np.ndarray
 ) -> dict[str, float]:
-    scale = np.exp(state.log_scale.numpy())
     twist = state.twist.numpy()
-    shift = np.linalg.norm(twist[:, :3], axis=1) / (scale * used.median_depth())
+    depth = np.exp(state.log_scale.numpy()) * used.median_depth()
+    unit = np.exp(state.level.numpy()[used.pairs[:, 0]])
+    shift = np.linalg.norm(twist[:, :3], axis=1) * unit / depth
     levels = state.level.numpy()[used.pairs]
     ratio = (offsets.offset[:, 1] - offsets.offset[:, 0]) - (levels[:, 1] - levels[:, 0])
 
