@@ -28,7 +28,10 @@ _START_FOV_DEG = (42.0, 74.0)
 _CANDIDATES = 12
 _ANCHORS = 8
 _STRIDES = (16, 8, 4, 2, 1)
+_SHARPEST = 0.06
+"""Least deviation of log focal length that one pair may claim: the candidates lie 0.15 apart."""
 _MOVING_EXTRA = 3.0
+"""What the two more unknowns of the moving model must gain."""
 _PAIR_CAP = 8.0
 """Most that one pair may say against a candidate, in log likelihood: a pair with a wrong pose is outvoted."""
 
@@ -72,11 +75,8 @@ def calibrate(frames: FrameReader, size: tuple[int, int]) -> Calibration:
     matches = epipolar.join(parts)
     low, high = (camera.focal_from_fov(f, width) for f in reversed(_FOV_RANGE_DEG))
     focals = torch.linspace(math.log(low), math.log(high), _CANDIDATES, dtype=torch.float64).exp()
-    costs = []
-    for fov in _START_FOV_DEG:
-        start_px = torch.full((len(parts),), camera.focal_from_fov(fov, width)).double()
-        costs.append(_costs(matches, pose.estimate(matches, start_px), start_px[0], focals))
-    focal_px, log_sigma = _posterior(_surprise(torch.stack(costs)), focals, prior_px)
+    surprise = _surprise(matches, [camera.focal_from_fov(f, width) for f in _START_FOV_DEG], focals)
+    focal_px, log_sigma = _posterior(surprise, focals, prior_px)
     final = pose.estimate(matches, torch.full((len(parts),), focal_px).double())
     return Calibration(focal_px, log_sigma, tuple(s for s, _ in picked), final.status)
 
@@ -107,44 +107,67 @@ def _grey(images: np.ndarray) -> Tensor:
     return torch.from_numpy(np.stack([cv2.cvtColor(i, cv2.COLOR_RGB2GRAY) for i in images]))
 
 
-def _costs(
-    matches: epipolar.Matches, start: pose.PairPose, start_px: Tensor, focals: Tensor
-) -> Tensor:
-    """Robust squared error (2, pairs, candidates) of the moving and of the turning model at each focal length.
+def _surprise(matches: epipolar.Matches, starts_px: list[float], focals: Tensor) -> Tensor:
+    """Negative log likelihood (pairs, candidates), at most `_PAIR_CAP` against any candidate.
 
-    Both start from a pose found at `start_px`. In units of whitened squares, capped at 4.5 times the noise's.
+    The moving model is tried at every candidate. The turning one has its focal length as an unknown, for its minimum is
+    sharp; where it explains a pair as well as the moving one, it alone speaks for the pair: an essential matrix explains
+    a rotation at any focal length. As well means twice the cost, for its residuals have two numbers a match, not one.
     """
+    pairs = len(matches.weight)
+    poses = [pose.estimate(matches, torch.full((pairs,), px).double()) for px in starts_px]
+    noise = torch.stack([p.noise for p in poses]).amin(0)
+    moving = torch.stack(
+        [
+            _moving_cost(matches, p, px, focals, noise)
+            for p, px in zip(poses, starts_px, strict=True)
+        ]
+    ).amin(0)
+    turning_cost, log_focal, log_sigma = _turning(matches, poses, starts_px, noise)
+    off = (focals.log() - log_focal[:, None]) / log_sigma[:, None]
+    turns = turning_cost < 2 * moving.amin(1) + _MOVING_EXTRA
+    surprise = torch.where(
+        turns[:, None], 0.5 * off.square(), moving - moving.amin(1, keepdim=True)
+    )
+    known = torch.tensor([s not in ("still", "untextured") for s in poses[0].status])
+    return surprise.clamp_max(_PAIR_CAP) * known[:, None]
+
+
+def _moving_cost(
+    matches: epipolar.Matches, start: pose.PairPose, start_px: float, focals: Tensor, noise: Tensor
+) -> Tensor:
+    """Cost (pairs, candidates) of the moving model refined at each focal length from a pose found at `start_px`."""
     count, batch = len(focals), len(matches.weight)
     index = torch.arange(batch).repeat_interleave(count)
     focal = focals.repeat(batch)
-    many = matches[index]
-    # What stays the same in the picture when the focal length changes: f times a small turn about x or y, and f t_xy / t_z.
+    # In the picture stays the same: f times a small turn about x or y, and f t_xy / t_z.
     ratio = start_px / focal
     scale = torch.stack((ratio, ratio, torch.ones_like(ratio)), 1)
     R = rigid.so3_exp(scale * _axis_angle(start.rotation)[index])
     guess = start.translation + 1e-3 * torch.eye(3, dtype=torch.float64)[0]
     t = torch.nn.functional.normalize(scale * guess[index], dim=-1)
-    weight = many.weight.flatten(1)
-    costs = []
-    for fit in (
-        epipolar.refine(R, t, many, focal, iterations=6),
-        turning.refine_rotation(R, many, focal, iterations=5),
-    ):
-        noise = start.noise[index]
-        gm = (weight * robust.geman_mcclure(fit.residuals, 3 * noise)).sum(1)
-        costs.append((4.5 * gm / pose.CORRELATED).view(batch, count))
-    return torch.stack(costs)
+    fit = epipolar.refine(R, t, matches[index], focal, iterations=6)
+    return _cost(fit, matches[index], noise[index]).view(batch, count)
 
 
-def _surprise(costs: Tensor) -> Tensor:
-    """Negative log likelihood (pairs, candidates) from costs (starts, 2, pairs, candidates).
+def _turning(
+    matches: epipolar.Matches, starts: list[pose.PairPose], starts_px: list[float], noise: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Cost, log focal length and its standard deviation (pairs,) of the turning model, the best of all starts."""
+    found = []
+    for start, px in zip(starts, starts_px, strict=True):
+        fit = turning.refine_with_focal(start.rotation, matches, torch.full_like(noise, px))
+        spread = (fit.covariance[:, 3, 3] * pose.CORRELATED).sqrt().clamp_min(_SHARPEST)
+        found.append((_cost(fit, matches, noise), fit.state["log_focal"], spread))
+    cost, log_focal, spread = (torch.stack(x) for x in zip(*found, strict=True))
+    best = cost.argmin(0, keepdim=True)
+    return cost.gather(0, best)[0], log_focal.gather(0, best)[0], spread.gather(0, best)[0]
 
-    The moving model has two more unknowns than the turning one; it must win by as much. Its own focal length is what a
-    pair speaks for, at most `_PAIR_CAP` against any other.
-    """
-    extra = torch.tensor((_MOVING_EXTRA, 0.0), dtype=costs.dtype)[:, None, None]
-    best = (costs.amin(0) + extra).amin(0)
-    return (best - best.amin(1, keepdim=True)).clamp_max(_PAIR_CAP)
+
+def _cost(fit: robust.Fit, matches: epipolar.Matches, noise: Tensor) -> Tensor:
+    """Robust half squared error (B,) in units of the noise; matches share their errors."""
+    gm = (matches.weight.flatten(1) * robust.geman_mcclure(fit.residuals, 3 * noise)).sum(1)
+    return 4.5 * gm / pose.CORRELATED
 
 
 def _axis_angle(rotation: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """Smooth completion: a map that follows its data where they are sure and its neighbours where they are not.
 
 Minimises  sum w (z - data)^2 + sum over neighbours g (z_i - z_j)^2  with g small across image edges, robustly in the
-data term. Solved from coarse to fine: conjugate gradients (Jacobi) on each level of a pyramid started by the level above.
-Coarse edges are the series conductance of the fine ones, so that an image edge insulates at every level.
+data term. Solved from coarse to fine: conjugate gradients (Jacobi) on each level of a pyramid started by the level
+above. Coarse edges are the series conductance of the fine ones, so that an image edge insulates at every level.
 """
 
 from dataclasses import dataclass
@@ -137,7 +137,7 @@ def _coarsen(fine: Grid) -> Grid:
 
 
 def _coarse_right(right: Tensor) -> Tensor:
-    """Links between 2 x 2 blocks: half a link inside, the one across, half a link inside, in series; rows in parallel."""
+    """Links between 2 x 2 blocks: half a link inside, one across, half inside, in series; rows in parallel."""
     blocks = _blocks(right)
     resist = 1 / blocks.clamp_min(1e-12)
     inside, across = resist[..., 0], resist[..., 1]

@@ -110,15 +110,17 @@ def refine(
 def facing(rotation: Tensor, translation: Tensor, matches: Matches, focal_px: Tensor) -> Tensor:
     """Evidence (B,) in [-1, 1] that points lie in front of the cameras: mean sign of inverse depth, weighted.
 
-    A point whose parallax is below the noise says nothing, hence the saturating weight. Negative: flip the translation.
+    A point whose parallax is below its noise says nothing, hence the saturating weight. Negative: flip the translation.
     """
     R, t = both_ways(rotation, translation)
     turned = directions(matches.source, focal_px) @ R.mT
-    target = matches.target / focal_px[:, None, None, None]
+    focal = focal_px[:, None, None, None]
+    target = matches.target / focal
     along = t[:, :, None, :2] - target * t[:, :, None, 2:]
-    shift = target * turned[..., 2:] - turned[..., :2]
-    parallax = (
-        (shift * along).sum(-1) / along.norm(dim=-1).clamp_min(1e-9) * focal_px[:, None, None]
-    )
-    vote = matches.weight * torch.tanh(parallax)
+    along = along / along.norm(dim=-1, keepdim=True).clamp_min(1e-9)
+    parallax_px = ((target * turned[..., 2:] - turned[..., :2]) * along * focal).sum(-1)
+    cxx, cxy, cyy = matches.covariance.unbind(-1)
+    ax, ay = along.unbind(-1)
+    sigma = (ax * ax * cxx + 2 * ax * ay * cxy + ay * ay * cyy).sqrt()
+    vote = matches.weight * torch.tanh(parallax_px / (2 * sigma))
     return vote.flatten(1).sum(1) / matches.weight.flatten(1).sum(1).clamp_min(1e-9)

@@ -1,9 +1,10 @@
 """Dense flow both ways and what is known of its error, then a regular thinning of it into matches.
 
 The covariance of a flow vector follows from the image: least-squares patch matching with grey-level noise s has
-C = s^2 (sum of gradient outer products over the patch)^-1 (Foerstner 1987), so along an edge the flow is all but unknown
-and across it well known. To it come a floor and the forward-backward error near by, which also sees what texture cannot and is
-by far the best single predictor of the flow's error (by likelihood on rendered clips, where the constants are from).
+C = s^2 (sum of gradient outer products over the patch)^-1 (Foerstner 1987), so along an edge the flow is all but
+unknown and across it well known. To it come a floor and the forward-backward error near by, which also sees what
+texture cannot and is by far the best single predictor of the flow's error (by likelihood on rendered clips, where the
+constants are from).
 """
 
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ def _covariance(tensors: Tensor, error2: Tensor) -> Tensor:
 
 def thin(match: DenseMatch, centre: Tensor, count: int = 3000) -> Matches:
     """About `count` matches a direction on a regular grid; `centre` (2,) is the principal point in pixels."""
-    batch, _, height, width = match.error.shape
+    height, width = match.error.shape[2:]
     step = max(1, round((height * width / count) ** 0.5))
     inner = slice(step // 2, None, step)
     source = pixel_grid(height, width, dtype=torch.float64, device=match.flow.device)[inner, inner]

@@ -1,19 +1,19 @@
 """Which pixels move by themselves: log odds from what a static world cannot explain, then carried over the surface.
 
-Two observations speak: the flow's distance from its epipolar line, and an inverse depth that is surely negative. A static
-pixel leaves only flow noise; a mover adds a displacement of unknown direction, of the order of `MOTION_PX`. Where the flow
-is uncertain both say the same and the odds stay at the prior. Motion along the epipolar line is invisible to two views.
+Two observations speak: the flow's distance from its epipolar line, and an inverse depth that is surely negative. A
+static pixel leaves only flow noise; a mover adds a displacement of unknown direction, of the order of `MOTION_PX`. Where
+the flow is uncertain both say the same and the odds stay at the prior. Motion along the epipolar line is invisible to
+two views.
 """
 
-import torch
 from torch import Tensor
 
 from dpm_cli.predictors.geometric.complete import complete
 from dpm_cli.predictors.geometric.triangulate import Parallax
 
-MOTION_PX = 6.0
+MOTION_PX = 4.0
 """Typical own motion of a mover between two frames, pixels at 512 wide."""
-PRIOR = -2.0
+PRIOR = -0.5
 """Log odds of motion before anything is seen."""
 
 

@@ -1,14 +1,14 @@
 """The relative camera of a pair: moving, turning or still, decided by a stated criterion.
 
     MAGSAC++ and locally optimised RANSAC (five-point, cv2),
-    rotation with three directions                            ->  robust refinement of all  ->  cheapest  ->  moving
-    robust rotation only                                                                                  ->  turning or still
+    rotation with three directions                   ->  robust refinement of all  ->  cheapest  ->  moving
+    robust rotation only                                                                         ->  turning or still
 
 Criterion: Torr's GRIC (IJCV 2002). A two-view epipolar model describes each match by 3 numbers (position on its line
 is free), a rotation by 2; GRIC adds log(4) for every such number and log(4 n) for every parameter of the model
 to the truncated chi-square of the residuals. So a moving camera must explain what a turning one cannot by
-more than noise; otherwise depth is not observable and saying so is the honest answer. As an essential matrix also explains
-one mover before a turning camera, at least `PARALLAX_SHARE` of the matches must need it.
+more than noise; otherwise depth is not observable and saying so is the honest answer. As an essential matrix also
+explains one mover before a turning camera, at least `PARALLAX_SHARE` of the matches must need it.
 """
 
 import math

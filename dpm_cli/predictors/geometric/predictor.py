@@ -22,6 +22,8 @@ from dpm_cli.structures import Clip, PairPrediction
 
 EDGE_CONTRAST = 20.0 / 255
 """Colour difference between neighbours that halves their link."""
+LOST_PX = 2.0
+"""Forward-backward error, plus 5 % of the flow, beyond which a static pixel's flow is taken from the geometry."""
 _LUMA = (0.299, 0.587, 0.114)
 
 
@@ -36,7 +38,7 @@ class GeometricPredictor:
 
     @property
     def info(self) -> PredictorInfo:
-        """Name, licence, working size."""
+        """Name, licence, working size and, after `prepare`, what was found out about the focal length."""
         return PredictorInfo(
             name="geometric",
             weights_sha256=None,
@@ -44,6 +46,7 @@ class GeometricPredictor:
             multiple=2,
             default_long_side=512,
             bidirectional=True,
+            notes=self.notes,
         )
 
     def prepare(self, clip: Clip, intrinsics: np.ndarray | None) -> None:
@@ -142,8 +145,12 @@ def _flow(
     z = seen[..., 2:].clamp_min(1e-2)
     pixels = camera.pixel_grid(*own.shape[1:3], device=own.device)
     rigid_flow = seen[..., :2] / z * focal_px[:, None, None, None] + centre - pixels
-    hidden = ~match.consistent.flatten(0, 1) & (scene.motion_odds < 0) & (seen[..., 2] > 1e-2)
-    return torch.where(hidden[..., None], rigid_flow, match.flow.flatten(0, 1))
+    measured, error = match.flow.flatten(0, 1), match.error.flatten(0, 1)
+    size = torch.tensor((own.shape[2] - 1, own.shape[1] - 1), device=own.device)
+    inside = [((p >= 0) & (p <= size)).all(-1) for p in (pixels + measured, pixels + rigid_flow)]
+    lost = ~(inside[0] & inside[1]) | (error > LOST_PX + 0.05 * measured.norm(dim=-1))
+    hidden = lost & (scene.motion_odds < 0) & (seen[..., 2] > 1e-2)
+    return torch.where(hidden[..., None], rigid_flow, measured)
 
 
 def _confidence(scene: Scene, step: Tensor) -> Tensor:

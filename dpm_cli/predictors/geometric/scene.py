@@ -1,8 +1,8 @@
 """From flow and camera to the depth, the motion and the certainty of every pixel of both views.
 
 Everything is per view (N = 2 B: image 1 of pair 0, image 2 of pair 0, image 1 of pair 1, ...) in the view's own camera.
-Without a baseline the same steps run with a translation of zero: the flow then explains itself by rotation or as motion,
-and depth is the prior.
+Without a baseline the same steps run with a translation of zero: the flow then explains itself by rotation or as
+motion, and depth is the prior.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """Inverse depth of every pixel from its flow, with standard deviation, and what the static world cannot explain.
 
 For a pixel with ray r and flow target u (normalised), a = R r: u = (a_xy + rho t_xy) / (a_z + rho t_z) is linear in the
-inverse depth rho once multiplied out. The two equations are weighted by the inverse covariance of the flow, so on an edge,
-where flow along it is unknown, the point is where the epipolar line crosses the edge's own displacement.
+inverse depth rho once multiplied out. The two equations are weighted by the inverse covariance of the flow, so on an
+edge, where flow along it is unknown, the point is where the epipolar line crosses the edge's own displacement.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The alternative to a moving camera: rotation only (an infinite homography), and, as its special case, standing still."""
+"""The alternative to a moving camera: rotation only (an infinite homography), with standing still as its special case."""
 
 import torch
 from torch import Tensor
@@ -46,6 +46,24 @@ def refine_rotation(
         lambda s, d: {"rotation": rigid.so3_exp(d) @ s["rotation"]},
         {"rotation": rotation},
         3,
+        matches.weight.flatten(1),
+        iterations=iterations,
+        floor=0.2,
+    )
+
+
+def refine_with_focal(
+    rotation: Tensor, matches: Matches, focal_px: Tensor, *, iterations: int = 15
+) -> robust.Fit:
+    """Robust rotation and focal length together; state keys rotation, log_focal (B,); the last unknown is log focal."""
+    return robust.minimise(
+        lambda s: transfer_errors(s["rotation"], matches, s["log_focal"].exp()),
+        lambda s, d: {
+            "rotation": rigid.so3_exp(d[:, :3]) @ s["rotation"],
+            "log_focal": s["log_focal"] + d[:, 3],
+        },
+        {"rotation": rotation, "log_focal": focal_px.log()},
+        4,
         matches.weight.flatten(1),
         iterations=iterations,
         floor=0.2,
