@@ -110,3 +110,10 @@ def test_nothing_to_judge(tmp_path):
     result = evaluate("constant-depth", "--data", f"davis={tmp_path}", "-q")
     assert isinstance(result.exception, InputError)
     assert "nothing could be judged" in str(result.exception)
+
+
+def test_help_names_every_data_set():
+    shown = evaluate("--help").stdout
+    from dpm_cli.datasets import READERS
+
+    assert [name for name in READERS if name not in shown] == []

@@ -111,6 +111,9 @@ def evaluate(
     (rot_deg, ate, rpe), motion masks, matches, focal length, each where the data can judge it; published numbers
     stand beside ours where data and protocol are the same. With -o also every number, the worst cases as pictures.
 
+    Data sets: sintel, sintel-clean, bonn, tum, kitti-depth, kitti-flow, kitti-sceneflow, 7scenes, movi, pointodyssey,
+    spring, waymo, tapvid3d, davis, middlebury, flyingchairs, redwood, slambook, synth, each as it is published.
+
     [bold]Examples[/bold]
 
       dpm evaluate --suite quick
@@ -122,7 +125,7 @@ def evaluate(
     from dpm_cli.cli.console import reporter
     from dpm_cli.errors import UsageError
     from dpm_cli.evaluate import run
-    from dpm_cli.evaluate.outputs import check_folder, write_outputs
+    from dpm_cli.evaluate.outputs import check_folder, worst_cases, write_outputs
 
     names, sources = subjects or [], run.parse_data(data or [])
     settings = run.EvaluateSettings(
@@ -151,8 +154,9 @@ def evaluate(
     else:
         scores = run.evaluate_models(names, sources, settings, says)
     if output is not None:
-        for line in write_outputs(scores, output, quick=suite is not None):
-            says.note(f"worst: {line}")
+        write_outputs(scores, output, quick=suite is not None)
+    for line in worst_cases(scores):
+        says.note(f"worst in {line}")
     _print(scores, "json" if as_json else form)
 
 

@@ -26,33 +26,31 @@ def check_folder(folder: Path, overwrite: bool) -> None:
         raise UsageError(f"{folder} {what}: choose another folder with -o, or --overwrite")
 
 
-def write_outputs(scores: list[Score], folder: Path, *, quick: bool) -> list[str]:
-    """Write scores.json, scores.csv, table.md, worst/*.png and, for the quick suite, quality.json.
+def worst_cases(scores: list[Score]) -> list[str]:
+    """One line for each of the worst cases: data set, model, case, metric and value."""
+    ranked = [(s, primary(s.values)) for s in worst(scores)]
+    return [
+        f"{s.dataset}: {s.model} on {s.sequence}, {m} {s.values[m]:.3g}"
+        for s, m in ranked
+        if m is not None
+    ]
 
-    Returns:
-        One line for each of the worst cases: model, data set, case, metric and value.
-    """
+
+def write_outputs(scores: list[Score], folder: Path, *, quick: bool) -> None:
+    """Write scores.json, scores.csv, table.md, worst/*.png and, for the quick suite, quality.json."""
     _write(folder / "scores.json", as_json(scores) + "\n")
     _write(folder / _MARK, as_csv(scores))
-    lines = []
     for rank, score in enumerate(worst(scores)):
-        metric = primary(score.values)
-        if metric is None:
-            continue
         name = (
             re.sub(r"[^\w.-]+", "_", f"{score.dataset}-{score.model}-{rank}-{score.sequence}")
             + ".png"
         )
         if score.picture is not None:
             _write_picture(folder / "worst" / name, score.picture)
-        lines.append(
-            f"{score.dataset}: {score.model} on {score.sequence}, {metric} {score.values[metric]:.3g}"
-        )
-    listed = "\n".join(f"* {line}" for line in lines)
+    listed = "\n".join(f"* {line}" for line in worst_cases(scores))
     _write(folder / "table.md", f"{as_markdown(scores)}\n#### Worst cases\n\n{listed}\n")
     if quick:
         write_json(folder / "quality.json", quality(scores))
-    return lines
 
 
 def _write(path: Path, text: str) -> None:

@@ -175,7 +175,10 @@ def _pairs(
         long_side=settings.size,
     )
     scores = []
-    with reporter.task(f"{model} pairs", len(cases)) as advance, torch.inference_mode():
+    with (
+        reporter.task(f"{model}, {cases[0].dataset.split('/')[0]} pairs", len(cases)) as advance,
+        torch.inference_mode(),
+    ):
         for case in cases:
             scores += score_pairs(predictor, model, [case], options)
             advance()
@@ -201,7 +204,7 @@ def _videos(
             )
         )
     scores = []
-    with reporter.task(f"{model} video", len(truths)) as advance:
+    with reporter.task(f"{model}, {truths[0].dataset} video", len(truths)) as advance:
         for truth in truths:
             scores += score_sequences(
                 model, run, [truth], most_frames=settings.max_frames, reporter=reporter
