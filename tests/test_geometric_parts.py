@@ -91,7 +91,10 @@ def test_whitening_is_an_inverse_square_root():
     torch.testing.assert_close(white.square().sum(), error @ torch.linalg.inv(C) @ error)
 
 
-def parallax_of(depth, T, covariance, disturb=0.0):
+NOTHING = torch.zeros(2, dtype=torch.float64)
+
+
+def parallax_of(depth, T, covariance, disturb=NOTHING):
     """Parallax of a depth map (H, W) seen by a camera and by another at T, flow disturbed by (2,) pixels."""
     height, width = depth.shape
     K = camera.intrinsics_matrix(FOCAL[0], height, width)

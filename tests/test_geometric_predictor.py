@@ -72,6 +72,18 @@ def case(name):
     return view_1, view_2, flow, predict(view_1.image, view_2.image)
 
 
+def motion_of(prediction):
+    """Log odds of motion (B, 2, H, W), which this predictor always has."""
+    assert prediction.motion_logit is not None
+    return prediction.motion_logit
+
+
+def flow_of(prediction):
+    """Flow (B, 2, H, W, 2), which this predictor always has."""
+    assert prediction.flow is not None
+    return prediction.flow
+
+
 def relative_error(prediction, view):
     """Relative depth error (H, W) of view 1 after the median scale of the static pixels, and those pixels."""
     static = view.object_id != len(world.ROOM)
@@ -106,7 +118,7 @@ def test_depth_camera_and_motion(name):
     direction = true[:3, 3] / true[:3, 3].norm()
     assert math.degrees(rigid.so3_angle(R @ true[:3, :3].T)) < 0.15
     assert float(t @ direction / t.norm()) > math.cos(math.radians(4))
-    moving, found = ~static, prediction.motion_logit[0, 0] > 0
+    moving, found = ~static, motion_of(prediction)[0, 0] > 0
     assert float((moving & found).sum() / (moving | found).sum()) > 0.7
 
 
@@ -124,10 +136,9 @@ def test_confidence_expects_the_error_that_occurs():
 def test_flow_against_plain_dis(name, limit):
     view_1, view_2, truth, prediction = case(name)
     images = [(v.image * 255).round().byte().permute(1, 2, 0).numpy() for v in (view_1, view_2)]
-    plain = torch.from_numpy(dis_flow(*images))
+    plain = torch.from_numpy(dis_flow(images[0], images[1]))
     error = lambda flow: float((flow - truth).norm(dim=-1).mean())
-    assert prediction.flow is not None
-    assert error(prediction.flow[0, 0]) < limit * error(plain)
+    assert error(flow_of(prediction)[0, 0]) < limit * error(plain)
 
 
 @pytest.mark.parametrize(("name", "status"), [("turning", "rotation"), ("still", "still")])
@@ -140,14 +151,14 @@ def test_a_camera_that_does_not_move_is_said_and_sure_of_nothing(name, status):
     assert math.degrees(rigid.so3_angle(R @ true[:3, :3].T)) < 0.1
     assert float(t.norm()) < 1e-3
     moving = case(name)[0].object_id == len(world.ROOM)
-    found = prediction.motion_logit[0, 0] > 0
+    found = motion_of(prediction)[0, 0] > 0
     assert float((moving & found).sum() / (moving | found).sum()) > 0.5
 
 
 def test_identical_frames_do_not_move():
     _, _, _, prediction = case("same")
     assert prediction.status == ("still",)
-    assert not bool((prediction.motion_logit > 0).any())
+    assert not bool((motion_of(prediction) > 0).any())
     torch.testing.assert_close(prediction.points[:, 0], prediction.points[:, 1])
     torch.testing.assert_close(prediction.points[:, :, 0], prediction.points[:, :, 1])
 
@@ -164,7 +175,7 @@ def test_untextured_images_give_finite_and_unsure_maps(grey):
 def test_unrelated_images_give_finite_maps():
     rng = torch.Generator().manual_seed(0)
     prediction = predict(*(torch.rand(3, *SIZE, generator=rng) for _ in range(2)))
-    for value in (prediction.points, prediction.confidence, prediction.motion_logit):
+    for value in (prediction.points, prediction.confidence, motion_of(prediction)):
         assert bool(torch.isfinite(value).all())
     assert float(prediction.confidence.min()) > 0
 
@@ -177,9 +188,9 @@ def test_movers_land_where_the_flow_says():
     cam2_from_cam1 = rigid.rigid(R, t * mean)
     seen = rigid.transform_map(cam2_from_cam1, prediction.points[0, 0, 1].double())
     flow = camera.project_map(seen, K) - camera.pixel_grid(*SIZE, dtype=torch.float64)
-    sure = (view_1.object_id == len(world.ROOM)) & (prediction.motion_logit[0, 0] > 3)
+    sure = (view_1.object_id == len(world.ROOM)) & (motion_of(prediction)[0, 0] > 3)
     assert int(sure.sum()) > 500
-    assert float((flow - prediction.flow[0, 0]).norm(dim=-1)[sure].median()) < 0.5
+    assert float((flow - flow_of(prediction)[0, 0]).norm(dim=-1)[sure].median()) < 0.5
 
 
 def test_a_batch_is_its_pairs_and_runs_repeat():

@@ -1,9 +1,9 @@
 """Which pixels move by themselves: log odds from what a static world cannot explain, then carried over the surface.
 
 Two observations speak: the flow's distance from its epipolar line, and an inverse depth that is surely negative. A
-static pixel leaves only flow noise; a mover adds a displacement of unknown direction, of the order of `MOTION_PX`. Where
-the flow is uncertain both say the same and the odds stay at the prior. Motion along the epipolar line is invisible to
-two views.
+static pixel leaves only flow noise; a mover adds a displacement of unknown direction, of the order of `MOTION_PX`.
+Where the flow is uncertain both say the same and the odds stay at the prior. Motion along the epipolar line is
+invisible to two views.
 """
 
 from torch import Tensor

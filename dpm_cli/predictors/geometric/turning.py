@@ -1,4 +1,4 @@
-"""The alternative to a moving camera: rotation only (an infinite homography), with standing still as its special case."""
+"""The alternative to a moving camera: rotation only (an infinite homography); standing still is its special case."""
 
 import torch
 from torch import Tensor
