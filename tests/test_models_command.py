@@ -102,6 +102,12 @@ def test_verify_notices_a_changed_byte(store, dust3r):
         run("verify", "vdpm", "-q")
 
 
+def test_verify_of_the_weights_in_the_wheel(store):
+    out = json.loads(run("verify", "dpm-mini", "--json", "-q"))
+    assert out["checked_against"] == "its own metadata"
+    assert out["licence"] == "Apache-2.0"
+
+
 def test_verify_of_a_file_in_no_record(store, dust3r):
     out = json.loads(run("verify", dust3r, "--json", "-q"))
     assert out["network"] == "DUSt3R or MonST3R"

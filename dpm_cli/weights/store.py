@@ -19,6 +19,8 @@ from dpm_cli.weights.table import TABLE, WeightsEntry
 
 SHIPPED = Path(__file__).parent / "dpm-mini.safetensors"
 """The weights inside the wheel."""
+WHEEL = "wheel"
+"""Origin of the weights that are part of this installation."""
 BLOCK = 1 << 22
 
 
@@ -122,7 +124,7 @@ def known_sha256(path: Path) -> str | None:
 def _shipped(entry: WeightsEntry) -> Record | None:
     if not SHIPPED.is_file():
         return None
-    return record_of(entry.name, SHIPPED, sha256_of(SHIPPED), entry.licence, "wheel")
+    return record_of(entry.name, SHIPPED, sha256_of(SHIPPED), entry.licence, WHEEL)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 from dpm_cli.errors import WeightsError
 from dpm_cli.progress import Reporter
 from dpm_cli.weights.inspect import describe
-from dpm_cli.weights.store import read_record, sha256_of
+from dpm_cli.weights.mini_file import load_mini
+from dpm_cli.weights.store import WHEEL, read_record, sha256_of
 from dpm_cli.weights.table import WeightsEntry
 
 
@@ -17,7 +18,7 @@ class Verdict:
     path: Path
     sha256: str
     checked_against: str
-    """What the check sum was held against: table, record, or nothing."""
+    """What the check sum was held against: table, record, its own metadata, or nothing."""
     network: str
     licence: str
 
@@ -28,6 +29,10 @@ def verify_entry(entry: WeightsEntry, reporter: Reporter) -> Verdict:
     if record is None:
         raise WeightsError(f"{entry.name} is not on this machine: `dpm models pull {entry.name}`")
     path = Path(record.path)
+    if record.origin == WHEEL:
+        weights = load_mini(path)  # holds the tensors against the check sum in the file's metadata
+        licence = weights.metadata.get("licence", record.licence)
+        return Verdict(path, record.sha256, "its own metadata", entry.name, licence)
     digest = sha256_of(path, reporter)
     expected = entry.sha256 or record.sha256
     if digest != expected:
