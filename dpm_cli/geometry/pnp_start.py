@@ -89,9 +89,12 @@ def _ransac(problem: PnpProblem, b: int) -> Tensor | None:
     K = problem.K[b].cpu().numpy()
     threshold_px = float(EXPLAINED * K[0, 0])
     cv2.setRNGSeed(0)
-    found, rotation, translation, _ = cv2.solvePnPRansac(
-        points, pixels, K, np.zeros(4), reprojectionError=threshold_px, flags=cv2.SOLVEPNP_SQPNP
-    )
+    try:
+        found, rotation, translation, _ = cv2.solvePnPRansac(
+            points, pixels, K, np.zeros(4), reprojectionError=threshold_px, flags=cv2.SOLVEPNP_SQPNP
+        )
+    except cv2.error:  # OpenCV 5 raises where the points nearly coincide, which a bad network's may
+        return None
     if not found:
         return None
     w, t = (torch.from_numpy(v[:, 0]).to(problem.points) for v in (rotation, translation))
