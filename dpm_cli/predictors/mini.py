@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dpm_cli.dense_flow import consistency_error, pair_flows
+from dpm_cli.geometry.camera import fov_from_focal
 from dpm_cli.network.mini import MULTIPLE, MiniNetwork, compose
 from dpm_cli.network.mini.upsample import upsample
 from dpm_cli.network.mini.warp import half_diagonal
@@ -91,6 +92,7 @@ class MiniPredictor:
         self.calibration = calibration
         self.device = device
         self.workers = torch.get_num_threads()
+        self.notes: tuple[str, ...] = ()
         self._sha256 = sha256
         self._focal: float | None = None
         self._centre: tuple[float, float] | None = None
@@ -98,11 +100,20 @@ class MiniPredictor:
     @property
     def info(self) -> PredictorInfo:
         """What the manifest says."""
-        return PredictorInfo("dpm-mini", self._sha256, "Apache-2.0", 1, 512, False, 1500)
+        return PredictorInfo(
+            name="dpm-mini",
+            weights_sha256=self._sha256,
+            weights_licence="Apache-2.0",
+            multiple=1,
+            default_long_side=512,
+            bidirectional=False,
+            pair_bytes_per_pixel=1500,
+            notes=self.notes,
+        )
 
     def prepare(self, clip: Clip, intrinsics: np.ndarray | None) -> None:
         """Fix one focal length for the clip: the given one, else the median over pairs spread over the clip."""
-        self._focal = self._centre = None
+        self._focal, self._centre, self.notes = None, None, ()
         if intrinsics is not None:
             K = np.asarray(intrinsics, np.float64).reshape(-1, 3, 3)
             focal_px = float(np.median(np.sqrt(K[:, 0, 0] * K[:, 1, 1])))
@@ -110,6 +121,9 @@ class MiniPredictor:
             self._centre = (float(np.median(K[:, 0, 2])), float(np.median(K[:, 1, 2])))
         elif len(clip) > 1:
             self._focal = self._clip_focal(clip)
+            fov = fov_from_focal(self._focal * half_diagonal(*clip.size), clip.size[1])
+            guess = f"field of view taken as {fov:.0f} degrees, a rough guess: give --fov if you know it"
+            self.notes = (guess,)
 
     @torch.inference_mode()
     def _clip_focal(self, clip: Clip) -> float:

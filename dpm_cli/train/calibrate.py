@@ -51,10 +51,10 @@ def _line(raw: np.ndarray, error: np.ndarray) -> tuple[float, float]:
     groups = [g for g in np.array_split(order, _BINS) if len(g)]
     x = np.array([raw[g].mean() for g in groups])
     y = np.log(np.array([error[g].mean() for g in groups]).clip(1e-4))
-    if np.ptp(x) < 1e-3:
-        return float(y.mean()), 0.0
-    slope, offset = np.polyfit(x, y, 1)
-    return float(offset), float(min(slope, 0.0))
+    slope, offset = np.polyfit(x, y, 1) if np.ptp(x) > 1e-3 else (0.0, 0.0)
+    if slope >= 0:  # raw values that say nothing
+        return float(np.log(max(error.mean(), 1e-4))), 0.0
+    return float(offset), float(slope)
 
 
 def _overlaps(logit: Tensor, moving: Tensor, known: Tensor) -> list[np.ndarray]:
