@@ -112,7 +112,8 @@ def _surprise(matches: epipolar.Matches, starts_px: list[float], focals: Tensor)
 
     The moving model is tried at every candidate. The turning one has its focal length as an unknown, for its minimum
     is sharp; where it explains a pair as well as the moving one, it alone speaks for the pair: an essential matrix
-    explains a rotation at any focal length. As well means twice the cost, for its residuals have two numbers a match, not one.
+    explains a rotation at any focal length. As well means twice the cost, for its residuals have two
+    numbers a match, not one.
     """
     pairs = len(matches.weight)
     poses = [pose.estimate(matches, torch.full((pairs,), px).double()) for px in starts_px]
