@@ -86,7 +86,7 @@ def _panel(
         _text(
             image,
             f"{share * last:.3g}",
-            (round(left + share * (right - left)) - 12, bottom + 15),
+            (round(left + share * (right - left - 25)) - 12, bottom + 15),
             0.36,
         )
     _text(image, x_label, (width // 2 - 20, height - 8), 0.4)
