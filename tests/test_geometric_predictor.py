@@ -131,7 +131,7 @@ def test_confidence_expects_the_error_that_occurs():
 
 
 @pytest.mark.parametrize(
-    ("name", "limit"), [("moving", 0.8), ("small step", 1.05), ("turning", 0.8), ("still", 1.15)]
+    ("name", "limit"), [("moving", 0.8), ("small step", 1.05), ("turning", 1.05), ("still", 1.15)]
 )
 def test_flow_against_plain_dis(name, limit):
     view_1, view_2, truth, prediction = case(name)
