@@ -16,7 +16,6 @@ from dpm_cli.errors import MemoryExhaustedError, UsageError
 from dpm_cli.geometry.rigid import invert, transform_map
 from dpm_cli.pairs import pair_graph
 from dpm_cli.predictors.protocol import Features, Predictor
-from dpm_cli.predictors.vdpm_windows import plan_windows
 from dpm_cli.structures import FrameReader, PairPrediction, WindowPrediction
 
 _PREFIX = "window:"
@@ -57,6 +56,16 @@ def window_size(graph: str) -> int | None:
     if not text.isdigit() or int(text) < 2:
         raise UsageError(f"--pairs {graph}: give a number of frames of at least 2")
     return int(text)
+
+
+def plan_windows(frames: int, size: int, overlap: int) -> list[range]:
+    """Consecutive windows of `size` frames that share `overlap`; the last is moved back so that it is full."""
+    if not 0 < overlap < size:
+        raise UsageError(f"windows of {size} frames cannot overlap by {overlap}")
+    if frames <= size:
+        return [range(frames)]
+    starts = [*range(0, frames - size, size - overlap), frames - size]
+    return [range(start, start + size) for start in starts]
 
 
 def window_graph(shot: np.ndarray, size: int) -> WindowGraph:

@@ -1,12 +1,19 @@
+from typing import Any
+
+import imageio.v3 as iio
 import numpy as np
 import pytest
 import torch
 
+from dpm_cli.config import ReconstructSettings
 from dpm_cli.errors import UsageError
+from dpm_cli.pipeline import reconstruct
+from dpm_cli.predictors import LOADERS
 from dpm_cli.predictors.oracle import OraclePredictor
-from dpm_cli.structures import WindowPrediction
+from dpm_cli.sequence import Sequence4D
+from dpm_cli.structures import Clip, WindowPrediction
 from dpm_cli.synthetic import render_clip, scene_seed
-from dpm_cli.window_engine import predict_windows, window_graph, window_size
+from dpm_cli.window_engine import plan_windows, predict_windows, window_graph, window_size
 
 FRAMES, SIZE = 7, (24, 32)
 CPU = torch.device("cpu")
@@ -28,36 +35,48 @@ class Reader:
         return self.images[list(indices)]
 
 
-class WindowOracle:
-    """Knows a window's points at every time; features carry the frame numbers."""
-
-    info = OraclePredictor.info
-
-    def __init__(self, truth):
-        self.truth = truth
-
-    def encode(self, images):
-        return {"count": torch.zeros(len(images))}
-
-    def at(self, first):
-        self.first = first
-        return self
+class WindowOracle(OraclePredictor):
+    """Knows a window's points at every time, in a scale that differs from window to window."""
 
     def predict_window(self, features):
-        span = range(self.first, self.first + len(features["count"]))
-        world = torch.stack([torch.stack([self.truth.points(s, t)[0] for s in span]) for t in span])
-        cameras = self.truth.cam2world[0, span.start : span.stop].double()
+        frames = features["frame"].tolist()
+        source: Any = self.truth
+        world = torch.stack([torch.stack([source.points(s, t)[0] for s in frames]) for t in frames])
+        cameras = source.cam2world[0, frames].double()
         inverse = torch.linalg.inv(cameras[0])
-        local = world.double() @ inverse[:3, :3].T + inverse[:3, 3]
+        local = (world.double() @ inverse[:3, :3].T + inverse[:3, 3]) * self.scale_of(frames[0])
+        cam2world = inverse @ cameras
+        cam2world[:, :3, 3] *= self.scale_of(frames[0])
         return WindowPrediction(
-            local.float(), torch.ones(world.shape[:-1]), inverse @ cameras, self.truth.intrinsics[0]
+            local.float(), torch.ones(world.shape[:-1]), cam2world, source.intrinsics[0, frames]
         )
+
+    @staticmethod
+    def scale_of(first):
+        return 1.0 + 0.4 * first
+
+
+def prepared(truth):
+    """The oracle after it has seen the clip."""
+    clip = Clip(
+        name="clip",
+        frames=Reader(truth),
+        size=SIZE,
+        source_size=SIZE,
+        source_from_working=np.eye(3),
+        frame_index=np.arange(FRAMES),
+        timestamps=np.arange(FRAMES) / 25,
+        source="",
+        fingerprint="",
+    )
+    oracle = WindowOracle(truth)
+    oracle.prepare(clip, None)
+    return oracle
 
 
 def test_pairs_of_a_window_are_the_pairs(truth):
     graph = window_graph(np.zeros(FRAMES, int), FRAMES)
-    oracle = WindowOracle(truth).at(0)
-    (chunk,) = predict_windows(Reader(truth), graph, oracle, device=CPU)  # type: ignore[arg-type]
+    (chunk,) = predict_windows(Reader(truth), graph, prepared(truth), device=CPU)
     for row, (i, j) in enumerate(graph.pairs):
         exact = truth.pair(int(i), int(j))
         valid = exact.valid[0]
@@ -84,8 +103,7 @@ def test_windows_cover_the_clip_overlap_and_stay_inside_shots():
 def test_a_finished_window_is_skipped(truth):
     graph = window_graph(np.zeros(FRAMES, int), 4)
     done = [(graph.windows[0].start, graph.windows[0].stop)]
-    oracle = WindowOracle(truth).at(graph.windows[1].frames.start)
-    chunks = predict_windows(Reader(truth), graph, oracle, device=CPU, done=done)  # type: ignore[arg-type]
+    chunks = predict_windows(Reader(truth), graph, prepared(truth), device=CPU, done=done)
     assert next(chunks).start == graph.windows[1].start
 
 
@@ -101,3 +119,31 @@ def test_wrong_windows_and_predictors_are_usage_errors(truth):
     graph = window_graph(np.zeros(3, int), 3)
     with pytest.raises(UsageError, match="vdpm"):
         list(predict_windows(Reader(truth), graph, OraclePredictor(truth), device=CPU))
+
+
+def test_windows_of_other_scales_become_one_world(truth, tmp_path, monkeypatch):
+    monkeypatch.setitem(LOADERS, "window", lambda weights, device, dtype: WindowOracle(truth))
+    (tmp_path / "clip").mkdir()
+    for t, image in enumerate(Reader(truth).images):
+        iio.imwrite(tmp_path / "clip" / f"{t}.png", image)
+    settings = ReconstructSettings(model="window", device="cpu", pairs="window:4", formats=())
+    sequence = reconstruct(str(tmp_path / "clip"), tmp_path / "run", settings)
+    reference = Sequence4D.from_arrays(truth.sequence_arrays())
+    valid = reference.arrays("valid")
+    ratio = (sequence.arrays("depth") / np.where(valid, reference.arrays("depth"), 1))[valid]
+    assert np.abs(ratio / np.median(ratio) - 1).max() < 5e-3
+    path = np.linalg.norm(reference.cam2world[:, :3, 3], axis=1).max()
+    np.testing.assert_allclose(
+        sequence.cam2world[:, :3, 3] / np.median(ratio),
+        reference.cam2world[:, :3, 3],
+        atol=0.01 * path,
+    )
+
+
+def test_windows_of_a_clip_cover_it_and_are_full():
+    for frames in range(1, 60):
+        spans = plan_windows(frames, 10, 3)
+        assert sorted({f for span in spans for f in span}) == list(range(frames))
+        assert all(len(span) == min(10, frames) for span in spans)
+    with pytest.raises(UsageError, match="overlap by 10"):
+        plan_windows(30, 10, 10)
