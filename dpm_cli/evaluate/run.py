@@ -94,7 +94,8 @@ def evaluate_quick(
 ) -> list[Score]:
     """The quick suite; without `models` the offline ones and the baselines, leaving out those without weights."""
     scores = []
-    cases, clips = list(quick_cases()), list(quick_clips())
+    cases = [] if settings.protocols == "video" else list(quick_cases())
+    clips = [] if settings.protocols == "pairs" else list(quick_clips())
     for model in models or QUICK_MODELS:
         try:
             predictor = _load(model, settings)
@@ -103,12 +104,11 @@ def evaluate_quick(
                 raise
             reporter.note(f"{model} is left out: {error}")
             continue
-        if settings.protocols != "video":
+        if cases:
             pairs = _pairs(predictor, model, cases, settings, reporter)
             moved = [s for s in pairs if "trans_dir_deg" in s.values]
             scores += pairs + [dataclasses.replace(s, dataset=MOVING) for s in moved]
-        if settings.protocols != "pairs":
-            scores += _videos(model, clips, settings, reporter)
+        scores += _videos(model, clips, settings, reporter)
     return scores
 
 
