@@ -14,6 +14,7 @@ _MAXWELL_FIFTH = 1.0025
 """The same for the lowest fifth."""
 _STATIC_WIDTH = 3.5
 _SAMPLES = 8192
+_LEAST_PX = 0.1
 
 MOTION_SIGMAS = 4.0
 """Scene flow of this many noise deviations has score 0.5."""
@@ -56,9 +57,9 @@ def motion_score(
 ) -> Tensor:
     """Score (..., H, W) in 0..1 that a pixel moves by itself; 0.5 at four deviations of the static noise.
 
-    Motion that shifts a pixel by less than half a pixel is never claimed: `focal_px` (...) sets that floor.
+    Motion of less than a tenth of a pixel, by `focal_px` (...), is never claimed, however exact the maps.
     """
     relative = relative_flow(start, end, confidence, valid)
-    sigma = static_deviation(relative, valid, 0.5 / MOTION_SIGMAS / focal_px.to(relative))
+    sigma = static_deviation(relative, valid, _LEAST_PX / MOTION_SIGMAS / focal_px.to(relative))
     square = (relative / (MOTION_SIGMAS * sigma[..., None, None])) ** 2
     return square / (1 + square)
