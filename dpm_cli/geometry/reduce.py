@@ -275,7 +275,7 @@ def _visible(flow: Tensor, landing_depth: Tensor, depth: Tensor, valid: Tensor) 
     log_ratio = (landing_depth.clamp_min(1e-9) / there).log()
     known = torch.where(inside & there.isfinite(), log_ratio, torch.nan).flatten(2)
     deviation = known.abs().nanmedian(-1)[0].nan_to_num(0.0) * 1.4826
-    return inside & (log_ratio < (0.03 + 3 * deviation).clamp_max(0.3)[..., None, None])
+    return inside & (log_ratio < (0.005 + 3 * deviation).clamp_max(0.3)[..., None, None])
 
 
 def _motion(prediction: PairPrediction, points: Tensor, valid: Tensor, focal: Tensor) -> Tensor:
