@@ -12,6 +12,7 @@ from toy_pairs import toy_pairs
 
 from dpm_cli.errors import InputError, UsageError
 from dpm_cli.progress import SilentReporter
+from dpm_cli.train import start
 from dpm_cli.train.batches import Batch, measured_flow
 from dpm_cli.train.checkpoint import NAME, load_checkpoint
 from dpm_cli.train.curves import read_log
@@ -161,6 +162,25 @@ def test_options_are_checked(tmp_path):
     with pytest.raises(UsageError, match="not empty"):
         run_training(TrainOptions(tmp_path, steps=1, preset="tiny"), SilentReporter())
     assert (tmp_path / "mine.txt").exists()
+
+
+def test_a_cache_is_rendered_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(start, "CACHE_SIZE", (32, 48))
+    options = TrainOptions(
+        tmp_path / "run", steps=1, caches=(tmp_path / "c",), cache_clips=2, strides=(1, 2)
+    )
+    start._fill_cache(options, SilentReporter())
+    source, line = start._source(options)
+    assert "2 clips" in line
+    assert source.draw(3, (32, 48), torch.Generator().manual_seed(0)).images.shape == (
+        3,
+        2,
+        3,
+        32,
+        48,
+    )
+    with pytest.raises(UsageError, match="exactly one"):
+        start._fill_cache(replace(options, caches=()), SilentReporter())
 
 
 @pytest.mark.slow

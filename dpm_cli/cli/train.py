@@ -34,6 +34,9 @@ def train(
         list[Path] | None,
         typer.Option(help="Folder of clips rendered before (repeatable); default: new scenes."),
     ] = None,
+    cache_clips: Annotated[
+        int | None, typer.Option(help="Render this many clips into the --cache folder first.")
+    ] = None,
     val_cache: Annotated[
         Path | None, typer.Option(help="Folder of clips of the validation split.")
     ] = None,
@@ -80,7 +83,7 @@ def train(
 
       dpm train --init shipped --minutes 30 --device cuda -o better
 
-      dpm synth clips --cache 5000 && dpm train --cache clips --minutes 90
+      dpm train --cache clips --cache-clips 5000 --minutes 90
 
       dpm train --minutes 600 --data movi=/data/movi_f --data blendedmvs=/data/BlendedMVS
 
@@ -113,6 +116,7 @@ def train(
         preset=preset,
         initial=SHIPPED if str(init) == "shipped" else init,
         caches=tuple(cache or ()),
+        cache_clips=cache_clips,
         validation_cache=val_cache,
         data=tuple((name, Path(folder)) for name, _, folder in named),
         data_share=data_share,

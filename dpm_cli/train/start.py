@@ -1,5 +1,6 @@
 """From what a user asks of `dpm train` to a finished run."""
 
+import os
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from dpm_cli.errors import UsageError
 from dpm_cli.losses import LossWeights
 from dpm_cli.network.mini import PRESETS, MiniConfig
 from dpm_cli.progress import Reporter
+from dpm_cli.synthetic import write_cache
 from dpm_cli.train.batches import PairSource
 from dpm_cli.train.checkpoint import NAME
 from dpm_cli.train.loop import TrainJob, TrainResult, train
@@ -20,6 +22,8 @@ from dpm_cli.train.sources import CachedPairs, MixedPairs, RenderedPairs, fixed_
 from dpm_cli.train.speed import product_flops, training_flops
 from dpm_cli.weights.mini_file import load_mini
 
+CACHE_SIZE = (96, 128)
+"""Of clips that `--cache-clips` renders."""
 _VALIDATION = (4, 16, (96, 128))
 """Batches, pairs a batch, size."""
 
@@ -35,6 +39,8 @@ class TrainOptions:
     """None: that of `initial`, else mini."""
     initial: Path | None = None
     caches: tuple[Path, ...] = ()
+    cache_clips: int | None = None
+    """Render this many clips into the (one) folder of `caches` first; those already there are kept."""
     validation_cache: Path | None = None
     data: tuple[tuple[str, Path], ...] = ()
     """Public data sets as (name, folder)."""
@@ -89,6 +95,9 @@ def run_training(options: TrainOptions, reporter: Reporter) -> TrainResult:
         settings = settings_of(options, processes.world)
         if processes.chief:
             _prepare_folder(options)
+            if options.cache_clips is not None:
+                _fill_cache(options, reporter)
+        processes.agree(0.0)  # the others wait for the cache
         initial = load_mini(options.initial) if options.initial else None
         if initial and initial.network.config != PRESETS[settings.preset]:
             raise UsageError(
@@ -128,6 +137,22 @@ def run_training(options: TrainOptions, reporter: Reporter) -> TrainResult:
                 f"{result.pairs_per_s:.1f} pairs/s = {result.pairs_per_s * share[1] / processes.world:.0%} of that"
             )
         return result
+
+
+def _fill_cache(options: TrainOptions, reporter: Reporter) -> None:
+    if len(options.caches) != 1 or options.cache_clips is None:
+        raise UsageError("--cache-clips fills one folder: give exactly one --cache")
+    frames = options.strides[1] + 1
+    workers = max(1, min(8, os.cpu_count() or 1))
+    write_cache(
+        options.caches[0],
+        "train",
+        options.cache_clips,
+        frames,
+        CACHE_SIZE,
+        workers=workers,
+        reporter=reporter,
+    )
 
 
 def _source(options: TrainOptions) -> tuple[PairSource, str]:
