@@ -18,7 +18,7 @@ from dpm_cli.geometry.procrustes import weighted_median
 
 _CHUNK = 512
 _TILES = (6, 8)
-_COMMON_ERROR = 0.25
+_COMMON_ERROR = 0.1
 """Part of a map's expected relative error that is taken to be common to the whole map."""
 
 

@@ -13,7 +13,7 @@ from dpm_cli.geometry.camera import intrinsics_matrix
 from dpm_cli.geometry.rigid import interpolate, invert
 from dpm_cli.structures import Cameras
 
-_CONTRADICTED = 0.05
+_CONTRADICTED = 0.02
 """A pass below this weight is left out."""
 
 
