@@ -74,7 +74,7 @@ def random_predictor(device: torch.device, dtype: torch.dtype) -> LargePredictor
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = PairNetwork(QUARTER_SIZE)
-    info = PredictorInfo("random quarter-size network", None, "none", 16, 256, bidirectional=True)
+    info = PredictorInfo("random quarter-size network", None, "none", 16, 256)
     return LargePredictor(network, info, device, dtype)
 
 

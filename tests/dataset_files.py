@@ -1,5 +1,6 @@
 """Small files in the layouts of public data sets, written independently of the readers."""
 
+import itertools
 import struct
 import zlib
 from pathlib import Path
@@ -54,7 +55,10 @@ def exr_bytes(depth: np.ndarray, compression: int = 3) -> bytes:
         (b"lineOrder", b"lineOrder", b"\0"),
     ]
     head = b"\x76\x2f\x31\x01" + struct.pack("<i", 2)
-    head += b"".join(n + b"\0" + t + b"\0" + struct.pack("<i", len(v)) + v for n, t, v in attributes) + b"\0"
+    head += (
+        b"".join(n + b"\0" + t + b"\0" + struct.pack("<i", len(v)) + v for n, t, v in attributes)
+        + b"\0"
+    )
     step = 16 if compression else 1
     chunks = []
     for y in range(0, height, step):
@@ -72,14 +76,15 @@ def exr_bytes(depth: np.ndarray, compression: int = 3) -> bytes:
 
 def _exr_zip(raw: bytes) -> bytes:
     split = list(raw[0::2] + raw[1::2])
-    coded = [split[0]] + [(b - a + 128) & 255 for a, b in zip(split, split[1:], strict=False)]
+    coded = [split[0]] + [(b - a + 128) & 255 for a, b in itertools.pairwise(split)]
     return zlib.compress(bytes(coded))
 
 
 def record_bytes(features: dict[str, list[bytes] | np.ndarray]) -> bytes:
     """One TFRecord with a serialised tf.train.Example."""
     entries = b"".join(
-        _field(1, _field(1, name.encode()) + _field(2, _feature(value))) for name, value in features.items()
+        _field(1, _field(1, name.encode()) + _field(2, _feature(value)))
+        for name, value in features.items()
     )
     example = _field(1, entries)
     return struct.pack("<QI", len(example), 0) + example + struct.pack("<I", 0)

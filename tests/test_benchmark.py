@@ -33,7 +33,7 @@ class Counting(LargePredictor):
 
 
 def test_the_published_way_is_run_as_published_and_answers_agree():
-    info = PredictorInfo("tiny", None, "none", 16, 64, bidirectional=True)
+    info = PredictorInfo("tiny", None, "none", 16, 64)
     predictor = Counting(tiny_pair(), info, CPU, torch.float32)
     pairs = torch.from_numpy(pair_graph(np.zeros(4, np.int64), "1,2"))
     result = run_benchmark(

@@ -63,7 +63,6 @@ class ConstantDepth:
             weights_licence="none",
             multiple=1,
             default_long_side=512,
-            bidirectional=True,
         )
 
     def prepare(self, clip: Clip, intrinsics: np.ndarray | None) -> None:

@@ -47,7 +47,7 @@ def align_run(
         store=store,
         pairs=pairs,
         log_scale=found.log_scale[:, None] + found.view_log_offset,
-        usable=found.pass_weight > 0.1,
+        usable=found.usable,
         cameras=found.cameras,
     )
     return AlignedRun(aligned, found.shot, tuple(notes))

@@ -200,6 +200,9 @@ def _compute(target, settings, machine, plan, writer, watch, reporter) -> None:
     writer.write_manifest({**_clip_manifest(clip, shot), "pairs": len(pairs), "batch_size": batch})
     with watch.time("prepare"):
         machine.predictor.prepare(clip, K)
+    found = [note for note in machine.predictor.info.notes if note not in info.notes]
+    for note in found:
+        reporter.note(note)
     with watch.time("predict"):
         store = run_passes(
             clip,
@@ -221,7 +224,7 @@ def _compute(target, settings, machine, plan, writer, watch, reporter) -> None:
         {
             "focal_px": float(np.median(aligned.passes.cameras.intrinsics[:, 0, 0])),
             "cameras_registered": int(aligned.passes.cameras.registered.sum()),
-            "notes": [*plan.notes, *_lost(plan, clip), *aligned.notes],
+            "notes": [*plan.notes, *_lost(plan, clip), *found, *aligned.notes],
             "quality": quality,
             "timings_s": dict(watch.seconds),
             "peak_memory_bytes": peak_memory_bytes(machine.device),
@@ -277,7 +280,11 @@ def _clip_manifest(clip, shot) -> dict[str, Any]:
         "source_size": list(clip.source_size),
         "working_size": list(clip.size),
         "source_from_working": clip.source_from_working.tolist(),
-        "scale": {"status": "arbitrary", "factor": 1.0, "source": "first pass of the alignment"},
+        "scale": {
+            "status": "arbitrary",
+            "factor": 1.0,
+            "source": "median scale of the passes of each shot",
+        },
         "frames": [
             {"index": int(i), "time_s": float(s), "shot": int(n)}
             for i, s, n in zip(clip.frame_index, clip.timestamps, shot, strict=True)

@@ -74,7 +74,6 @@ def load(weights: Path | None, device: torch.device, dtype: torch.dtype) -> Larg
         weights_licence=licence,
         multiple=network.config.patch_size,
         default_long_side=LONG_SIDE,
-        bidirectional=True,
         pair_bytes_per_pixel=PAIR_BYTES_PER_PIXEL,
         notes=(f"licence of the weights: {licence}", *([STATIC_NOTE] if static else [])),
     )

@@ -20,6 +20,7 @@ from dpm_cli.geometry.camera import fov_from_focal
 from dpm_cli.network.mini import MULTIPLE, MiniNetwork, compose
 from dpm_cli.network.mini.upsample import upsample
 from dpm_cli.network.mini.warp import half_diagonal
+from dpm_cli.predictors.geometric.calibrate import calibrate
 from dpm_cli.predictors.mini_status import camera_status
 from dpm_cli.predictors.protocol import Features, PredictorInfo
 from dpm_cli.structures import Clip, PairPrediction
@@ -106,13 +107,12 @@ class MiniPredictor:
             weights_licence="Apache-2.0",
             multiple=1,
             default_long_side=512,
-            bidirectional=False,
             pair_bytes_per_pixel=1500,
             notes=self.notes,
         )
 
     def prepare(self, clip: Clip, intrinsics: np.ndarray | None) -> None:
-        """Fix one focal length for the clip: the given one, else the median over pairs spread over the clip."""
+        """Fix one focal length for the clip: the given one, else by geometry, else the network's median."""
         self._focal, self._centre, self.notes = None, None, ()
         if intrinsics is not None:
             K = np.asarray(intrinsics, np.float64).reshape(-1, 3, 3)
@@ -120,10 +120,20 @@ class MiniPredictor:
             self._focal = focal_px / half_diagonal(*clip.size)
             self._centre = (float(np.median(K[:, 0, 2])), float(np.median(K[:, 1, 2])))
         elif len(clip) > 1:
-            self._focal = self._clip_focal(clip)
-            fov = fov_from_focal(self._focal * half_diagonal(*clip.size), clip.size[1])
-            guess = f"field of view taken as {fov:.0f} degrees, a rough guess: give --fov if you know it"
-            self.notes = (guess,)
+            self._focal, note = self._find_focal(clip)
+            self.notes = (note,)
+
+    def _find_focal(self, clip: Clip) -> tuple[float, str]:
+        """Focal length in half diagonals: by the clip's own geometry where that can tell, else by the network."""
+        geometry = calibrate(clip.frames, clip.size)
+        if geometry.informed:
+            return geometry.focal_px / half_diagonal(*clip.size), geometry.note(clip.size[1])
+        focal = self._clip_focal(clip)
+        fov = fov_from_focal(focal * half_diagonal(*clip.size), clip.size[1])
+        return (
+            focal,
+            f"field of view taken as {fov:.0f} degrees, a rough guess: give --fov if you know it",
+        )
 
     @torch.inference_mode()
     def _clip_focal(self, clip: Clip) -> float:

@@ -54,7 +54,6 @@ class OraclePredictor:
         weights_licence="none",
         multiple=1,
         default_long_side=512,
-        bidirectional=True,
     )
 
     def __init__(self, truth: PairSource, noise: OracleNoise | None = None):

@@ -30,8 +30,6 @@ class PredictorInfo:
     """Height and width of the images must be multiples of this; the engine resizes, never crops."""
     default_long_side: int
     """Working size in pixels when the user asks for none."""
-    bidirectional: bool
-    """True if predict(a, b) already says all that predict(b, a) would (the engine then runs one direction)."""
     pair_bytes_per_pixel: int = 2000
     """Memory that predicting one pair takes, per working pixel; decides the automatic batch size."""
     notes: tuple[str, ...] = ()
@@ -42,7 +40,9 @@ class Predictor(Protocol):
     """Images in, dynamic point maps out."""
 
     @property
-    def info(self) -> PredictorInfo: ...
+    def info(self) -> PredictorInfo:
+        """Name, licence and what the engine must know."""
+        ...
 
     def prepare(self, clip: Clip, intrinsics: np.ndarray | None) -> None:
         """See the whole clip; `intrinsics` (T, 3, 3) or (3, 3) float64 at the working size, where known."""

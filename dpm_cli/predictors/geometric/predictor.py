@@ -45,7 +45,6 @@ class GeometricPredictor:
             weights_licence="none",
             multiple=2,
             default_long_side=512,
-            bidirectional=True,
             notes=self.notes,
         )
 
