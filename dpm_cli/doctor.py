@@ -114,7 +114,7 @@ def _model(name: str) -> Check:
             f"model {name}",
             "missing",
             "weights are not in the wheel",
-            f"dpm models pull {name}, or --weights FILE",
+            "dpm models list says what can be pulled, or give --weights FILE",
         )
     try:
         info = load_predictor(name).info

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The table of every model that runs offline on the real data with truth in a folder (davis2016, sintel_flow, ...):
-#   scripts/truth_table.sh TRUTH_FOLDER OUTPUT [more options of dpm evaluate]
+#   tests/truth_table.sh TRUTH_FOLDER OUTPUT [more options of dpm evaluate]
 set -eu
 truth=$1
 output=$2
