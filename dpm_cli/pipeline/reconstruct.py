@@ -4,7 +4,6 @@ Nothing holds the whole video: working images, passes and frames live on disk an
 leaves whole files, so a run that was stopped goes on where it was and gives the same numbers.
 """
 
-import platform
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from dpm_cli import __version__
 from dpm_cli.clip_store import ClipPlan, plan_clip
 from dpm_cli.clip_store.clip import decode_clip, fingerprint
 from dpm_cli.config import ClipSettings, ReconstructSettings, RunTarget
@@ -23,6 +21,7 @@ from dpm_cli.export import write_run_outputs
 from dpm_cli.pipeline.align_run import align_run
 from dpm_cli.pipeline.calibration import given_intrinsics
 from dpm_cli.pipeline.frames import fuse_run
+from dpm_cli.pipeline.manifest import clip_manifest, first_manifest, summary
 from dpm_cli.pipeline.passes import pass_graph, run_passes
 from dpm_cli.pipeline.run_state import WORK, clear_own_files, examine_folder
 from dpm_cli.pipeline.stopwatch import Stopwatch
@@ -143,7 +142,9 @@ def _run(
     if state.action == "fresh":
         clear_own_files(target.folder)
     writer = RunWriter(
-        target.folder, state.manifest or _first_manifest(target, settings, machine, identity)
+        target.folder,
+        state.manifest
+        or first_manifest(target, settings, info, machine.device, machine.dtype, identity),
     )
     if state.action != "done":
         _compute(target, settings, machine, plan, writer, watch, reporter)
@@ -197,7 +198,7 @@ def _compute(target, settings, machine, plan, writer, watch, reporter) -> None:
     reporter.detail(
         f"{len(clip)} frames, {len(pairs)} pairs, {batch} at a time on {machine.device}"
     )
-    writer.write_manifest({**_clip_manifest(clip, shot), "pairs": len(pairs), "batch_size": batch})
+    writer.write_manifest({**clip_manifest(clip, shot), "pairs": len(pairs), "batch_size": batch})
     with watch.time("prepare"):
         machine.predictor.prepare(clip, K)
     found = [note for note in machine.predictor.info.notes if note not in info.notes]
@@ -248,59 +249,4 @@ def _clip_options(options: ClipSettings, info) -> dict[str, Any]:
         "fps": options.fps,
         "stride": options.stride,
         "max_frames": options.max_frames,
-    }
-
-
-def _first_manifest(target, settings, machine, identity) -> dict[str, Any]:
-    info = machine.predictor.info
-    return {
-        "tool": "dpm",
-        "version": __version__,
-        "libraries": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-        },
-        "input": [str(Path(name).resolve()) for name in target.inputs],
-        **identity,
-        "settings": settings.to_json(),
-        "model": {
-            "name": info.name,
-            "weights_sha256": info.weights_sha256,
-            "weights_licence": info.weights_licence,
-            "notes": list(info.notes),
-        },
-        "device": str(machine.device),
-        "dtype": str(machine.dtype).removeprefix("torch."),
-    }
-
-
-def _clip_manifest(clip, shot) -> dict[str, Any]:
-    return {
-        "source_size": list(clip.source_size),
-        "working_size": list(clip.size),
-        "source_from_working": clip.source_from_working.tolist(),
-        "scale": {
-            "status": "arbitrary",
-            "factor": 1.0,
-            "source": "median scale of the passes of each shot",
-        },
-        "frames": [
-            {"index": int(i), "time_s": float(s), "shot": int(n)}
-            for i, s, n in zip(clip.frame_index, clip.timestamps, shot, strict=True)
-        ],
-    }
-
-
-def summary(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
-    """What `--json` says of a run."""
-    return {
-        "run": str(folder),
-        "model": manifest["model"]["name"],
-        "frames": len(manifest["frames"]),
-        "pairs": manifest["pairs"],
-        "cameras_registered": manifest["cameras_registered"],
-        "focal_px": manifest["focal_px"],
-        "seconds": round(sum(manifest["timings_s"].values()), 3),
-        "notes": manifest["notes"],
     }

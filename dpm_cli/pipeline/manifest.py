@@ -1,0 +1,76 @@
+"""What the manifest of a run says, and the line about it that `--json` prints."""
+
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dpm_cli import __version__
+from dpm_cli.config import ReconstructSettings, RunTarget
+from dpm_cli.predictors.protocol import PredictorInfo
+from dpm_cli.structures import Clip
+
+
+def first_manifest(
+    target: RunTarget,
+    settings: ReconstructSettings,
+    info: PredictorInfo,
+    device: torch.device,
+    dtype: torch.dtype,
+    identity: dict[str, str],
+) -> dict[str, Any]:
+    """What is known before any work; `identity` holds the hashes of the input and of the settings."""
+    return {
+        "tool": "dpm",
+        "version": __version__,
+        "libraries": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+        "input": [str(Path(name).resolve()) for name in target.inputs],
+        **identity,
+        "settings": settings.to_json(),
+        "model": {
+            "name": info.name,
+            "weights_sha256": info.weights_sha256,
+            "weights_licence": info.weights_licence,
+            "notes": list(info.notes),
+        },
+        "device": str(device),
+        "dtype": str(dtype).removeprefix("torch."),
+    }
+
+
+def clip_manifest(clip: Clip, shot: np.ndarray) -> dict[str, Any]:
+    """What is known once the clip is decoded; `shot` (T,) numbers the shots."""
+    return {
+        "source_size": list(clip.source_size),
+        "working_size": list(clip.size),
+        "source_from_working": clip.source_from_working.tolist(),
+        "scale": {
+            "status": "arbitrary",
+            "factor": 1.0,
+            "source": "median scale of the passes of each shot",
+        },
+        "frames": [
+            {"index": int(i), "time_s": float(s), "shot": int(n)}
+            for i, s, n in zip(clip.frame_index, clip.timestamps, shot, strict=True)
+        ],
+    }
+
+
+def summary(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    """What `--json` says of a run."""
+    return {
+        "run": str(folder),
+        "model": manifest["model"]["name"],
+        "frames": len(manifest["frames"]),
+        "pairs": manifest["pairs"],
+        "cameras_registered": manifest["cameras_registered"],
+        "focal_px": manifest["focal_px"],
+        "seconds": round(sum(manifest["timings_s"].values()), 3),
+        "notes": manifest["notes"],
+    }
