@@ -10,7 +10,7 @@ from dpm_cli.network.pair_config import PAIR_SIZES, STATIC_MAPS
 from dpm_cli.network.vggt.config import MultiViewConfig
 from dpm_cli.network.vggt.multi_view import MultiViewNetwork
 
-TINY = PAIR_SIZES["tiny"]
+TINY = PAIR_SIZES["tiny-pair"]
 TINY_STATIC = dataclasses.replace(TINY, maps=STATIC_MAPS)
 TINY_VDPM = MultiViewConfig(
     width=64,

@@ -92,5 +92,6 @@ def test_sizes():
             for name, c in PAIR_SIZES.items()
         }
     assert counts["large"] == 606_853_136
-    assert counts["tiny"] < 1_000_000
-    assert PairConfig.from_dict(PAIR_SIZES["tiny"].as_dict()) == PAIR_SIZES["tiny"]
+    assert counts["tiny-pair"] < 1_000_000
+    assert 70_000_000 < counts["base-pair"] < 80_000_000
+    assert PairConfig.from_dict(PAIR_SIZES["tiny-pair"].as_dict()) == PAIR_SIZES["tiny-pair"]

@@ -15,8 +15,9 @@ from dpm_cli.progress import SilentReporter
 from dpm_cli.train import start
 from dpm_cli.train.batches import Batch, measured_flow
 from dpm_cli.train.checkpoint import NAME, load_checkpoint
-from dpm_cli.train.curves import read_log
-from dpm_cli.train.loop import WEIGHTS, TrainJob, _Run, plot_run, train
+from dpm_cli.train.curves import plot_run, read_log
+from dpm_cli.train.loop import WEIGHTS, TrainJob, _Run, train
+from dpm_cli.train.recipe import choose_recipe
 from dpm_cli.train.settings import Stage, TrainSettings
 from dpm_cli.train.start import TrainOptions, run_training
 from dpm_cli.train.validate import constant_depth, score_points, static_copy, summarise, validate
@@ -50,7 +51,9 @@ def settings(steps: int, **changes) -> TrainSettings:
 
 
 def job(folder: Path, chosen: TrainSettings, **changes) -> TrainJob:
-    return replace(TrainJob(chosen, ToySource(), [], folder, torch.device("cpu"), "toy"), **changes)
+    recipe = choose_recipe(chosen.preset, None)
+    base = TrainJob(recipe, chosen, ToySource(), [], folder, torch.device("cpu"), "toy")
+    return replace(base, **changes)
 
 
 @pytest.fixture(scope="module")

@@ -21,13 +21,15 @@ def train(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="Size of the network: tiny, mini or mini-gpu. Default: that of --init, or mini."
+            help="Network: mini, mini-gpu (given flow), large (the paper's, 607 M parameters), base-pair (the same at "
+            "79 M), tiny, tiny-pair (tests). Default: that of --init, or mini."
         ),
     ] = None,
     init: Annotated[
         Path | None,
         typer.Option(
-            help="Start from these weights (safetensors of an earlier run, or 'shipped')."
+            help="Start from these weights: of an earlier run, 'shipped', or a DUSt3R or MonST3R file, whose licence "
+            "the result then has."
         ),
     ] = None,
     cache: Annotated[
@@ -67,13 +69,16 @@ def train(
             "--compile", help="torch.compile: minutes to start, pays off on long GPU runs."
         ),
     ] = False,
+    ema: Annotated[
+        bool, typer.Option(help="Keep averaged weights; without, a fifth less memory.")
+    ] = True,
     overwrite: Annotated[
         bool, typer.Option(help="Start anew where a run with other settings lies.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
 ) -> None:
-    """Train the mini network on synthetic scenes; the result is OUT/weights.safetensors.
+    """Train a network on synthetic scenes, public data sets or both; the result is OUT/weights.safetensors.
 
     Killed runs go on when the same command is given again. Several GPUs: start it with torchrun.
 
@@ -89,20 +94,27 @@ def train(
 
       torchrun --nproc-per-node 4 -m dpm_cli train --minutes 30 -o many
 
+      dpm train --preset large --init DUSt3R_512_dpt/model.safetensors --minutes 1200 --device cuda -o paper
+
       dpm reconstruct video.mp4 --model dpm-mini --weights my_run/weights.safetensors
+
+      dpm reconstruct video.mp4 --model dpm-large --weights paper/weights.safetensors
     """
     import os
 
     import torch
 
     from dpm_cli.cli.console import emit, reporter
+    from dpm_cli.devices import pick_device
     from dpm_cli.errors import UsageError
     from dpm_cli.train.start import TrainOptions, run_training
     from dpm_cli.weights.mini_file import SHIPPED
 
     rank = int(os.environ.get("LOCAL_RANK", "0"))
     if device == "auto":
-        device = f"cuda:{rank}" if torch.cuda.is_available() else "cpu"
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if pick_device(device) == torch.device("cuda"):
+        device = f"cuda:{rank}"
     gpu = device.startswith("cuda")
     named = [entry.partition("=") for entry in data or ()]
     if any(not folder for _, _, folder in named):
@@ -128,6 +140,7 @@ def train(
         device=device,
         workers=workers or (min(16, os.cpu_count() or 1) if gpu else 1),
         compile=compile_network,
+        average=ema,
         overwrite=overwrite,
     )
     result = run_training(options, reporter(quiet or rank > 0))

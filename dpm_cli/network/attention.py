@@ -3,6 +3,8 @@
 Scaled dot-product attention is PyTorch's fused one, so no (tokens x tokens) matrix is ever stored.
 """
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -89,6 +91,8 @@ class CrossAttention(nn.Module):
         return self.proj(merge_heads(F.scaled_dot_product_attention(q, k, v)))
 
 
-def full_precision(x: Tensor) -> torch.autocast:
+def full_precision(x: Tensor) -> AbstractContextManager:
     """Context in which heads compute in float32 even if the blocks run in half precision."""
+    if x.is_meta:  # shapes only: this device has no autocast
+        return nullcontext()
     return torch.autocast(x.device.type, enabled=False)

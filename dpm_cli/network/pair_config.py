@@ -46,7 +46,7 @@ class PairConfig:
 
 
 PAIR_SIZES: dict[str, PairConfig] = {
-    "tiny": PairConfig(
+    "tiny-pair": PairConfig(
         enc_width=64,
         enc_depth=2,
         enc_heads=2,
@@ -58,6 +58,19 @@ PAIR_SIZES: dict[str, PairConfig] = {
         dpt_last=16,
         hooks=(0, 2, 3, 4),
     ),
+    "base-pair": PairConfig(
+        enc_width=384,
+        enc_depth=12,
+        enc_heads=6,
+        dec_width=384,
+        dec_depth=8,
+        dec_heads=6,
+        dpt_levels=(48, 96, 192, 384),
+        dpt_features=128,
+        dpt_last=64,
+        hooks=(0, 4, 6, 8),
+    ),
     "large": PairConfig(),
 }
-"""`tiny` is for tests; `large` is the paper's: ViT-L/16 encoder, two ViT-B decoders, 607 M parameters in use."""
+"""`tiny-pair` is for tests; `base-pair` (ViT-S/16, 79 M parameters) trains on a card of 8 GB; `large` is the paper's:
+ViT-L/16 encoder, two ViT-B decoders, 607 M parameters in use."""

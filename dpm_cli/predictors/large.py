@@ -12,13 +12,13 @@ from dpm_cli.predictors.certainty import relative_confidence
 from dpm_cli.predictors.precision import place, precision
 from dpm_cli.predictors.protocol import Features, PredictorInfo
 from dpm_cli.structures import Clip, PairPrediction
-from dpm_cli.weights.checkpoint import read_checkpoint
+from dpm_cli.weights.checkpoint import Checkpoint, read_checkpoint
 from dpm_cli.weights.inspect import licence_of, recognise
 from dpm_cli.weights.load import load_pair_network
 from dpm_cli.weights.store import find_weights, known_sha256, sha256_of
 
 LONG_SIDE = 512
-"""Of the images the public networks were trained on."""
+"""Of the images the public networks were trained on; a file of ours says its own."""
 STATIC_NOTE = "these weights know no time: both maps of an image are the same, so scene flow is zero and nothing moves"
 PAIR_BYTES_PER_PIXEL = 2100
 """Measured at 512x288, float32, batches of 1 and 3."""
@@ -73,8 +73,13 @@ def load(weights: Path | None, device: torch.device, dtype: torch.dtype) -> Larg
         weights_sha256=known_sha256(path) or sha256_of(path),
         weights_licence=licence,
         multiple=network.config.patch_size,
-        default_long_side=LONG_SIDE,
+        default_long_side=_long_side(checkpoint),
         pair_bytes_per_pixel=PAIR_BYTES_PER_PIXEL,
         notes=(f"licence of the weights: {licence}", *([STATIC_NOTE] if static else [])),
     )
     return LargePredictor(network, info, device, dtype)
+
+
+def _long_side(checkpoint: Checkpoint) -> int:
+    said = checkpoint.metadata.get("long_side", "")
+    return int(said) if said.isdecimal() and int(said) > 0 else LONG_SIDE

@@ -1,1 +1,1 @@
-"""Training of the mini network: settings, batches, loop, checkpoints, validation, curves."""
+"""Training: recipes of the networks, settings, batches, loop, checkpoints, validation, curves."""

@@ -1,4 +1,4 @@
-"""Training batches: pairs drawn from a source, augmented, their DIS flow measured, all ahead of the device.
+"""Training batches: pairs drawn from a source, augmented, their DIS flow measured where asked for, all ahead of use.
 
 A batch depends only on (seed, step, shard, size, batch), never on what was drawn before: a resumed run draws the
 same pairs without stored generator states, and processes that split the shards draw together what one would.
@@ -7,6 +7,7 @@ same pairs without stored generator states, and processes that split the shards 
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -32,7 +33,7 @@ class Batch:
 
     truth: PairTruth
     flow: Tensor
-    """(B, 2, H, W, 2) pixels, measured."""
+    """(B, 2, H, W, 2) pixels, measured; NaN for networks that are given none."""
     focal_px: Tensor
     """(B,) true focal length where the network is told, else 0."""
 
@@ -42,6 +43,16 @@ def measured_flow(images: Tensor) -> Tensor:
     arrays = (images.clamp(0, 1) * 255).round().byte().permute(0, 1, 3, 4, 2).cpu().numpy()
     flows = [torch.from_numpy(dis_flow(p[v], p[1 - v])) for p in arrays for v in (0, 1)]
     return torch.stack(flows).unflatten(0, (-1, 2)).to(images.device)
+
+
+def no_flow(truth: PairTruth) -> Tensor:
+    """Stands for flow (B, 2, H, W, 2) that nobody measured."""
+    return truth.flow.new_full((), torch.nan).expand_as(truth.flow)
+
+
+def truth_to(truth: PairTruth, device: torch.device | str | None) -> PairTruth:
+    """The same pairs on another device; None = where they are."""
+    return PairTruth(**{f.name: getattr(truth, f.name).to(device) for f in fields(PairTruth)})
 
 
 def cat_truth(parts: list[PairTruth]) -> PairTruth:
@@ -58,8 +69,11 @@ def draw_batch(
     progress: float,
     rank: int = 0,
     world: int = 1,
+    *,
+    device: torch.device | str | None = None,
+    needs_flow: bool = True,
 ) -> Batch:
-    """The part of step `step` that process `rank` of `world` trains on."""
+    """The part of step `step` that process `rank` of `world` trains on, on `device` (None: where it was drawn)."""
     stage = settings.stage(progress)
     size = stage.sizes[_generator(settings.seed, step, -1).initial_seed() % len(stage.sizes)]
     shards = [s for s in range(settings.shards) if s % world == rank]
@@ -67,7 +81,7 @@ def draw_batch(
     for shard in shards:
         generator = _generator(settings.seed, step, shard)
         truth = source.draw(stage.batch // settings.shards, size, generator)
-        truth = augment(truth, size, generator)
+        truth = augment(truth_to(truth, device), size, generator)
         K = truth.intrinsics[:, 0]
         knows = torch.rand(len(K), generator=generator).to(K.device) < settings.known_focal
         parts.append(truth)
@@ -75,6 +89,8 @@ def draw_batch(
         share = torch.rand(len(K), generator=generator).to(K.device)
         kept.append(settings.best_flow + (1 - settings.best_flow) * share)
     truth = cat_truth(parts)
+    if not needs_flow:
+        return Batch(truth, no_flow(truth), torch.cat(told))
     flow = better_flow(measured_flow(truth.images), truth, torch.cat(kept))
     return Batch(truth, flow, torch.cat(told))
 
@@ -95,11 +111,22 @@ def prefetch(
     workers: int = 1,
     rank: int = 0,
     world: int = 1,
+    device: torch.device | str | None = None,
+    needs_flow: bool = True,
 ) -> Generator[tuple[int, float, Batch], None, None]:
     """Steps from `first_step` on as (step, progress, batch), made `ahead` of use by `workers` threads.
 
     `elapsed_s()` is the time spent so far; it places a step in the schedule when the step is queued.
     """
+    draw = partial(
+        draw_batch,
+        source,
+        settings,
+        rank=rank,
+        world=world,
+        device=device,
+        needs_flow=needs_flow,
+    )
     # One torch thread a worker: the rest of the cores belong to the network.
     with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         queue: list[tuple[int, float, Future[Batch]]] = []
@@ -108,7 +135,7 @@ def prefetch(
             while True:
                 while len(queue) < ahead:
                     progress = settings.progress(step, elapsed_s())
-                    job = pool.submit(draw_batch, source, settings, step, progress, rank, world)
+                    job = pool.submit(draw, step=step, progress=progress)
                     queue.append((step, progress, job))
                     step += 1
                 ready = queue.pop(0)

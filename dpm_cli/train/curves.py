@@ -65,6 +65,36 @@ def draw_curves(
         cv2.imwrite(str(temporary), np.vstack(rows))
 
 
+def plot_run(folder: Path, path: Path) -> None:
+    """Curves of a run folder over pairs seen."""
+    training, scores = _columns(folder / "train.csv"), _columns(folder / "validation.csv")
+
+    def lines(
+        table: dict[str, np.ndarray], *names: str
+    ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        return {n: (table["pairs"], table[n]) for n in names if n in table}
+
+    panels = {
+        "four maps, EPE (validation)": lines(scores, "epe_11", "epe_12", "epe_21", "epe_22"),
+        "depth AbsRel, focal (validation)": lines(scores, "absrel", "focal_error"),
+        "motion IoU, movers' error / size": lines(scores, "motion_iou", "mover_error"),
+        "training: log depth, points": lines(training, "depth", "gradient", "coarse", "distance"),
+        "training: motion, pose": lines(training, "movers", "static", "motion", "pose"),
+        "pairs/s, learning rate x 1000": {
+            "pairs/s": (training["pairs"], training["speed"]),
+            "rate": (training["pairs"], training["rate"] * 1000),
+        }
+        if training
+        else {},
+    }
+    draw_curves(panels, path, "pairs")
+
+
+def _columns(path: Path) -> dict[str, np.ndarray]:
+    rows = read_log(path)
+    return {k: np.array([float(r[k]) for r in rows]) for k in rows[0]} if rows else {}
+
+
 def _panel(
     title: str, lines: Mapping[str, tuple[np.ndarray, np.ndarray]], x_label: str
 ) -> np.ndarray:

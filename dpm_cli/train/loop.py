@@ -1,32 +1,32 @@
-"""The training loop: batches in, weights out. Knows no files but its own run folder.
+"""The training loop: batches in, weights out. Knows no network by name and no files but its own run folder.
 
 OUT/checkpoint.pt   resume state        OUT/weights.safetensors   averaged weights, ready for --weights
 OUT/train.csv       loss terms          OUT/validation.csv        scores        OUT/curves.png
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from dpm_cli.losses import total_loss
-from dpm_cli.network.mini import PRESETS, MiniNetwork
 from dpm_cli.train.batches import Batch, PairSource, prefetch
-from dpm_cli.train.calibrate import calibrate
 from dpm_cli.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from dpm_cli.train.curves import CsvLog, draw_curves, read_log
+from dpm_cli.train.curves import CsvLog, plot_run
 from dpm_cli.train.processes import Processes
+from dpm_cli.train.recipe import Recipe
 from dpm_cli.train.settings import TrainSettings
-from dpm_cli.train.validate import Scores, validate
-from dpm_cli.weights.mini_file import save_mini
+from dpm_cli.train.validate import Scores
 
 WEIGHTS = "weights.safetensors"
 _LOG_EVERY = 20
+_AHEAD = 4
+"""Batches made ahead of use, at least; a batch of large pictures is hundreds of megabytes."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class TrainResult:
 class TrainJob:
     """What to train on, where, and what to tell."""
 
+    recipe: Recipe
     settings: TrainSettings
     source: PairSource
     validation: list[Batch]
@@ -55,8 +56,6 @@ class TrainJob:
     device: torch.device
     data: str
     """One line for the weights' metadata."""
-    initial: Mapping[str, Tensor] | None = None
-    """Weights to start from."""
     workers: int = 1
     processes: Processes = field(default_factory=Processes)
     report: Callable[[str, float], None] = lambda message, progress: None
@@ -68,15 +67,11 @@ class _Run:
     """Mutable state of one run; `train` drives it."""
 
     def __init__(self, job: TrainJob):
-        self.job, self.settings = job, job.settings
+        self.job, self.settings, self.recipe = job, job.settings, job.recipe
         torch.manual_seed(job.settings.seed)
-        self.network = MiniNetwork(PRESETS[job.settings.preset])
-        if job.initial is not None:
-            self.network.load_state_dict(job.initial)
-        self.network.to(device=job.device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        self.average = MiniNetwork(self.network.config)
-        self.average.load_state_dict(self.network.state_dict())
-        self.average.to(device=job.device).to(memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue]
+        network = self.recipe.network().to(device=job.device)
+        self.network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.average = deepcopy(self.network).eval() if self.settings.ema else self.network
         decay, plain = [], []
         for p in self.network.parameters():
             (decay if p.dim() > 1 else plain).append(p)
@@ -84,13 +79,15 @@ class _Run:
             {"params": decay, "weight_decay": self.settings.weight_decay},
             {"params": plain, "weight_decay": 0.0},
         ]
-        self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98))
+        # Fused: no temporary copies of a large network's weights.
+        fused = job.device.type == "cuda"
+        self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), fused=fused)
         self.step = self.pairs = self.skipped = 0
         self.before_s = 0.0
         self.began = time.monotonic()
         self.scores: Scores | None = None
         self._restore()
-        self.forward = torch.compile(self.network) if job.compile else self.network
+        self.forward: Any = torch.compile(self.network) if job.compile else self.network
 
     def elapsed_s(self) -> float:
         return self.before_s + time.monotonic() - self.began
@@ -100,19 +97,20 @@ class _Run:
         if found is None:
             return
         self.network.load_state_dict(found.network)
-        self.average.load_state_dict(found.average)
+        if self.settings.ema:
+            self.average.load_state_dict(found.average)
         self.optimizer.load_state_dict(found.optimizer)
         self.step, self.pairs, self.before_s = found.step, found.pairs, found.elapsed_s
 
-    def learn(self, batch: Batch, progress: float) -> dict[str, float]:
-        """One step; a gradient that is not finite changes nothing."""
+    def learn(self, batch: Batch, progress: float) -> dict[str, Tensor]:
+        """One step and its numbers, still on the device; a gradient that is not finite changes nothing."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.rate(self.step, progress)
         self.optimizer.zero_grad(set_to_none=True)
         device = self.job.device
         with torch.autocast(device.type, torch.bfloat16, enabled=self.settings.autocast):
-            out = self.forward(batch.truth.images, batch.flow, batch.focal_px)
-        loss, terms = total_loss(out, batch.truth, self.settings.loss)
+            out = self.recipe.forward(self.forward, batch)
+        loss, terms = self.recipe.loss(out, batch.truth, self.settings.loss)
         loss.backward()
         self.job.processes.mean_gradients(self.network)
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
@@ -123,13 +121,13 @@ class _Run:
             self.skipped += 1
         self.step += 1
         self.pairs += len(batch.truth.images) * self.job.processes.world
-        return {"loss": float(loss.detach()), "gradient_norm": float(norm)} | {
-            k: float(v) for k, v in terms.items()
-        }
+        return {"loss": loss.detach(), "gradient_norm": norm} | terms
 
     @torch.no_grad()
     def _follow(self) -> None:
         """Move the average towards the weights; faster at the start, where old weights are worth nothing."""
+        if not self.settings.ema:
+            return
         decay = min(self.settings.ema, (1 + self.step) / (10 + self.step))
         own = self.network.parameters()
         for mean, new in zip(self.average.parameters(), own, strict=True):
@@ -146,7 +144,7 @@ class _Run:
                 self.elapsed_s(),
                 self.settings.to_json(),
                 self.network.state_dict(),
-                self.average.state_dict(),
+                self.average.state_dict() if self.settings.ema else {},
                 self.optimizer.state_dict(),
             ),
         )
@@ -157,10 +155,10 @@ class _Run:
             "pairs": str(self.pairs),
             "hours": f"{self.elapsed_s() / 3600:.3f}",
             "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+            "long_side": str(max(max(size) for size in self.settings.stages[-1].sizes)),
         }
-        if self.job.validation:
-            metadata["calibration"] = calibrate(self.average, self.job.validation).to_json()
-        save_mini(self.job.folder / WEIGHTS, self.average, metadata)
+        path = self.job.folder / WEIGHTS
+        self.recipe.save(path, self.average, metadata, self.job.validation)
 
 
 def train(job: TrainJob) -> TrainResult:
@@ -175,23 +173,26 @@ def train(job: TrainJob) -> TrainResult:
         settings,
         run.step,
         clock,
+        ahead=max(_AHEAD, job.workers),
         workers=job.workers,
         rank=job.processes.rank,
         world=job.processes.world,
+        device=job.device,
+        needs_flow=job.recipe.needs_flow,
     )
     for step, progress, batch in batches:
         if progress >= 1:
             break
-        terms = run.learn(batch, progress)
+        found = run.learn(batch, progress)
         if log is not None and step % _LOG_EVERY == 0:
+            terms = {name: float(value) for name, value in found.items()}
             speed = (run.pairs - first_pairs) / (run.elapsed_s() - first_s)
             rate = settings.rate(step, progress)
             place = {"step": step, "pairs": run.pairs, "seconds": run.elapsed_s()}
             log.add(place | {"rate": rate, "speed": speed} | terms)
-            job.report(
-                f"{speed:.1f} pairs/s  loss {terms['loss']:.3f}  depth {terms['depth']:.3f}",
-                progress,
-            )
+            shown = job.recipe.shown
+            line = f"{speed:.1f} pairs/s  loss {terms['loss']:.3f}  {shown} {terms[shown]:.3f}"
+            job.report(line, progress)
         if run.step % settings.validate_every == 0 and scores_log is not None:
             _validate(run, scores_log)
         if run.step % settings.checkpoint_every == 0:
@@ -209,39 +210,10 @@ def _validate(run: _Run, log: CsvLog) -> None:
     """Score the averaged weights, add a row, draw the curves."""
     if not run.job.validation:
         return
-    run.scores = validate(run.average, run.job.validation, run.settings.autocast)
+    batches, autocast = run.job.validation, run.settings.autocast
+    run.scores = run.recipe.validate(run.average, batches, autocast)
     log.add(
         {"step": run.step - 1, "pairs": run.pairs, "seconds": run.elapsed_s()} | run.scores.row()
     )
     folder = run.job.folder
     plot_run(folder, folder / "curves.png")
-
-
-def plot_run(folder: Path, path: Path) -> None:
-    """Curves of a run folder over pairs seen."""
-    training, scores = _columns(folder / "train.csv"), _columns(folder / "validation.csv")
-
-    def lines(
-        table: dict[str, np.ndarray], *names: str
-    ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        return {n: (table["pairs"], table[n]) for n in names if n in table}
-
-    panels = {
-        "four maps, EPE (validation)": lines(scores, "epe_11", "epe_12", "epe_21", "epe_22"),
-        "depth AbsRel, focal (validation)": lines(scores, "absrel", "focal_error"),
-        "motion IoU, movers' error / size": lines(scores, "motion_iou", "mover_error"),
-        "training: log depth": lines(training, "depth", "gradient", "coarse"),
-        "training: motion, pose": lines(training, "movers", "static", "motion", "pose"),
-        "pairs/s, learning rate x 1000": {
-            "pairs/s": (training["pairs"], training["speed"]),
-            "rate": (training["pairs"], training["rate"] * 1000),
-        }
-        if training
-        else {},
-    }
-    draw_curves(panels, path, "pairs")
-
-
-def _columns(path: Path) -> dict[str, np.ndarray]:
-    rows = read_log(path)
-    return {k: np.array([float(r[k]) for r in rows]) for k in rows[0]} if rows else {}

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
+
+_MESSAGE = 64 << 20
+"""Numbers in one message, about."""
 
 
 @dataclass(frozen=True)
@@ -22,19 +26,30 @@ class Processes:
         return self.rank == 0
 
     def mean_gradients(self, network: torch.nn.Module) -> None:
-        """Average all gradients over the processes in one message; equal shares make it the whole batch's gradient.
+        """Average all gradients over the processes; equal shares make it the whole batch's gradient.
 
-        The network is small (tens of MB), so hiding the message behind the backward pass is not worth the wrapper.
+        Gradients travel in messages of bounded size, so that a large network needs no second copy of them.
         """
         if self.world == 1:
             return
-        gradients = [p.grad for p in network.parameters() if p.grad is not None]
+        message, count = [], 0
+        for p in network.parameters():
+            if p.grad is None:
+                continue
+            message.append(p.grad)
+            count += p.grad.numel()
+            if count > _MESSAGE:
+                self._mean(message)
+                message, count = [], 0
+        self._mean(message)
+
+    def _mean(self, gradients: list[Tensor]) -> None:
+        if not gradients:
+            return
         flat = torch.cat([g.flatten() for g in gradients]) / self.world
         dist.all_reduce(flat)
-        start = 0
-        for g in gradients:
-            g.copy_(flat[start : start + g.numel()].view_as(g))
-            start += g.numel()
+        for g, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            g.copy_(mean.view_as(g))
 
     def agree(self, value: float) -> float:
         """The chief's value on all, so that clocks that differ give one schedule."""
@@ -54,6 +69,9 @@ def joined(device: torch.device) -> Iterator[Processes]:
     if world == 1:
         yield Processes()
         return
+    if device.type == "cuda":
+        # What NCCL moves by default lies on the current device, which is the first card until told.
+        torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield Processes(dist.get_rank(), world)

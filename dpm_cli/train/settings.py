@@ -6,6 +6,9 @@ from dataclasses import asdict, dataclass, field
 
 from dpm_cli.losses import LossWeights
 
+OWN_LICENCE = "Apache-2.0"
+"""Of weights that started from nothing, or from weights of this project."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -30,6 +33,17 @@ GPU_STAGES = (
 
 
 @dataclass(frozen=True)
+class Plan:
+    """What suits a network where the user does not say."""
+
+    stages: tuple[Stage, ...]
+    learning_rate: float
+    validation: tuple[int, int, tuple[int, int]]
+    """Batches, pairs a batch, size."""
+    checkpoint_every: int = 250
+
+
+@dataclass(frozen=True)
 class TrainSettings:
     """Frozen into the checkpoint; a resumed run must have the same."""
 
@@ -47,9 +61,10 @@ class TrainSettings:
     flat: float = 0.4
     """Share of the run at the full rate; a cosine to 0 follows."""
     ema: float = 0.998
+    """Of the averaged weights, which are kept; 0 = no average but the weights themselves (a fifth less memory)."""
     clip: float = 1.0
     known_focal: float = 0.25
-    """Share of pairs whose focal length is told to the network."""
+    """Share of pairs whose focal length is told to a network that asks for it."""
     best_flow: float = 0.2
     """Measured flow keeps between this share and all of its error where the point is seen: training pictures are small,
     and flow measured in large ones is better by as much."""

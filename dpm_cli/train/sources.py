@@ -9,7 +9,14 @@ import torch
 from dpm_cli.datasets.training_crop import crop_resize
 from dpm_cli.structures import PairTruth
 from dpm_cli.synthetic import PairCache, sample_pairs
-from dpm_cli.train.batches import Batch, PairSource, cat_truth, measured_flow
+from dpm_cli.train.batches import (
+    Batch,
+    PairSource,
+    cat_truth,
+    measured_flow,
+    no_flow,
+    truth_to,
+)
 
 
 @dataclass(frozen=True)
@@ -77,16 +84,23 @@ class MixedPairs:
             if count
         ]
         device = drawn[0].images.device
-        return cat_truth(
-            [PairTruth(**{k: v.to(device) for k, v in vars(part).items()}) for part in drawn]
-        )
+        return cat_truth([truth_to(part, device) for part in drawn])
 
 
-def fixed_batches(source: PairSource, count: int, batch: int, size: tuple[int, int]) -> list[Batch]:
+def fixed_batches(
+    source: PairSource,
+    count: int,
+    batch: int,
+    size: tuple[int, int],
+    device: torch.device | str | None = None,
+    needs_flow: bool = True,
+) -> list[Batch]:
     """Validation batches that are the same in every run; the focal length is told in none."""
     batches = []
     for number in range(count):
         truth = source.draw(batch, size, torch.Generator().manual_seed(1000 + number))
+        truth = truth_to(truth, device)
         focal = torch.zeros(len(truth.images), device=truth.images.device)
-        batches.append(Batch(truth, measured_flow(truth.images), focal))
+        flow = measured_flow(truth.images) if needs_flow else no_flow(truth)
+        batches.append(Batch(truth, flow, focal))
     return batches

@@ -1,11 +1,10 @@
 """How much of the device training uses: arithmetic of a step against what a large matrix product reaches here."""
 
 import time
+from collections.abc import Callable
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-
-from dpm_cli.network.mini import PRESETS, MiniNetwork
 
 
 def product_flops(device: torch.device, seconds: float = 0.3) -> float:
@@ -26,10 +25,8 @@ def product_flops(device: torch.device, seconds: float = 0.3) -> float:
     return 2 * side**3 * count / (time.perf_counter() - began)
 
 
-def training_flops(preset: str, size: tuple[int, int]) -> float:
-    """Floating point operations to train on one pair of images of `size`: products and convolutions, both ways."""
-    network = MiniNetwork(PRESETS[preset])
+def counted_flops(run: Callable[[], object]) -> float:
+    """Floating point operations of the products and convolutions in `run`."""
     with FlopCounterMode(display=False) as counter:
-        out = network(torch.zeros(1, 2, 3, *size), torch.zeros(1, 2, *size, 2))
-        (out.points.sum() + out.pose.sum()).backward()
+        run()
     return float(counter.get_total_flops())

@@ -10,22 +10,19 @@ import torch
 from dpm_cli.datasets.training_mix import RealPairs, open_training_set
 from dpm_cli.errors import UsageError
 from dpm_cli.losses import LossWeights
-from dpm_cli.network.mini import PRESETS, MiniConfig
 from dpm_cli.progress import Reporter
 from dpm_cli.synthetic import write_cache
-from dpm_cli.train.batches import PairSource
+from dpm_cli.train.batches import Batch, PairSource
 from dpm_cli.train.checkpoint import NAME
 from dpm_cli.train.loop import TrainJob, TrainResult, train
 from dpm_cli.train.processes import joined
-from dpm_cli.train.settings import CPU_STAGES, GPU_STAGES, TrainSettings
+from dpm_cli.train.recipe import Recipe, choose_recipe
+from dpm_cli.train.settings import TrainSettings
 from dpm_cli.train.sources import CachedPairs, MixedPairs, RenderedPairs, fixed_batches
-from dpm_cli.train.speed import product_flops, training_flops
-from dpm_cli.weights.mini_file import load_mini
+from dpm_cli.train.speed import product_flops
 
 CACHE_SIZE = (96, 128)
 """Of clips that `--cache-clips` renders."""
-_VALIDATION = (4, 16, (96, 128))
-"""Batches, pairs a batch, size."""
 
 
 @dataclass(frozen=True)
@@ -54,31 +51,36 @@ class TrainOptions:
     device: str = "cpu"
     workers: int = 1
     compile: bool = False
+    average: bool = True
+    """Keep averaged weights beside the network's own."""
     overwrite: bool = False
 
 
-def settings_of(options: TrainOptions, world: int) -> TrainSettings:
-    """The frozen settings of a run: stages by device, a gentler rate where weights are given."""
+def settings_of(options: TrainOptions, recipe: Recipe, world: int) -> TrainSettings:
+    """The frozen settings of a run: what the recipe plans for the device, and what the user said."""
     if (options.minutes is None) == (options.steps is None):
         raise UsageError("say how long to train: either --minutes or --steps")
-    gpu = torch.device(options.device).type == "cuda"
+    plan = recipe.plan(_is_gpu(options))
     stages = tuple(
         replace(s, batch=max(world, round(s.batch * options.batch_scale) // world * world))
-        for s in (GPU_STAGES if gpu else CPU_STAGES)
+        for s in plan.stages
     )
-    if options.initial is not None and not gpu:
-        stages = (replace(stages[-1], start=0.0),)
-    rate = options.learning_rate or (5e-4 if options.initial else 1e-3 if gpu else 1.5e-3)
     return TrainSettings(
-        preset=options.preset or _preset_of(options.initial),
+        preset=recipe.preset,
         minutes=options.minutes,
         steps=options.steps,
         stages=stages,
         shards=world,
-        learning_rate=rate,
+        learning_rate=options.learning_rate or plan.learning_rate,
+        ema=TrainSettings.ema if options.average else 0.0,
         seed=options.seed,
+        checkpoint_every=plan.checkpoint_every,
         loss=LossWeights(),
     )
+
+
+def _is_gpu(options: TrainOptions) -> bool:
+    return torch.device(options.device).type == "cuda"
 
 
 def run_training(options: TrainOptions, reporter: Reporter) -> TrainResult:
@@ -86,27 +88,21 @@ def run_training(options: TrainOptions, reporter: Reporter) -> TrainResult:
 
     Raises:
         UsageError: no length, unknown preset, a foreign or different run in `out`.
-        WeightsError: `initial` is not ours or does not fit the preset.
+        WeightsError: `initial` holds no network that can be trained.
     """
     device = torch.device(options.device)
-    if options.preset is not None and options.preset not in PRESETS:
-        raise UsageError(f"unknown preset {options.preset!r}: choose one of {', '.join(PRESETS)}")
+    recipe = choose_recipe(options.preset, options.initial)
     with joined(device) as processes:
-        settings = settings_of(options, processes.world)
+        settings = settings_of(options, recipe, processes.world)
         if processes.chief:
             _prepare_folder(options)
             if options.cache_clips is not None:
                 _fill_cache(options, reporter)
         processes.agree(0.0)  # the others wait for the cache
-        initial = load_mini(options.initial) if options.initial else None
-        if initial and initial.network.config != PRESETS[settings.preset]:
-            raise UsageError(
-                f"{options.initial} is another size than preset {settings.preset}: leave --preset out"
-            )
         source, data = _source(options)
-        validation = _validation(options) if processes.chief else []
+        validation = _validation(options, recipe) if processes.chief else []
+        share = _share_line(recipe, settings, device) if processes.chief else ("", 0.0)
         if processes.chief:
-            share = _share_line(settings, device)
             reporter.note(f"{settings.preset}, {data}; {share[0]}")
         with reporter.task("train", 1000) as advance:
             shown = 0
@@ -119,13 +115,13 @@ def run_training(options: TrainOptions, reporter: Reporter) -> TrainResult:
                 reporter.note(f"{progress:6.1%}  {line}")
 
             job = TrainJob(
+                recipe,
                 settings,
                 source,
                 validation,
                 options.out,
                 device,
                 data,
-                initial.network.state_dict() if initial else None,
                 options.workers,
                 processes,
                 report,
@@ -173,16 +169,6 @@ def _source(options: TrainOptions) -> tuple[PairSource, str]:
     return MixedPairs(((real, share), (source, 1 - share))), f"{line}; {share:.0%} {names}"
 
 
-def _preset_of(initial: Path | None) -> str:
-    if initial is None:
-        return "mini"
-    config: MiniConfig = load_mini(initial).network.config
-    names = [n for n, c in PRESETS.items() if c == config]
-    if not names:
-        raise UsageError(f"{initial} has a size that is no preset: {config.to_json()}")
-    return names[0]
-
-
 def _prepare_folder(options: TrainOptions) -> None:
     """An empty folder, a run to go on with, or an error; only our own files are ever removed."""
     out = options.out
@@ -193,19 +179,17 @@ def _prepare_folder(options: TrainOptions) -> None:
         raise UsageError(f"{out} is not empty and holds no training run: choose another -o")
 
 
-def _validation(options: TrainOptions) -> list:
-    count, batch, size = _VALIDATION
-    device = options.device
-    if options.validation_cache is not None:
-        return fixed_batches(CachedPairs([options.validation_cache]), count, batch, size)
-    return fixed_batches(RenderedPairs(device, "val", (1, 8)), count, batch, size)
+def _validation(options: TrainOptions, recipe: Recipe) -> list[Batch]:
+    device, cache = options.device, options.validation_cache
+    source = CachedPairs([cache]) if cache else RenderedPairs(device, "val", (1, 8))
+    plan = recipe.plan(_is_gpu(options))
+    return fixed_batches(source, *plan.validation, device, recipe.needs_flow)
 
 
-def _share_line(settings: TrainSettings, device: torch.device) -> tuple[str, float]:
+def _share_line(recipe: Recipe, settings: TrainSettings, device: torch.device) -> tuple[str, float]:
     """A line for people, and the share of the device that one pair a second takes."""
     peak = product_flops(device)
-    stage = settings.stages[-1]
-    flops = training_flops(settings.preset, stage.sizes[0])
+    flops = recipe.pair_flops(settings.stages[-1].sizes[0])
     return (
         f"{flops / 1e9:.1f} GFLOP a pair, matrix products here {peak / 1e12:.2f} TFLOP/s",
         flops / peak,
