@@ -1,6 +1,7 @@
 """The commands as a user types them: results on stdout, one line on stderr, the right exit code."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -8,7 +9,8 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
-from dpm_cli.cli import app, main
+from dpm_cli.cli import app, main, yield_waiting_threads
+from dpm_cli.cli.reconstruct import plan_targets
 from dpm_cli.formats.flo import read_flo
 from dpm_cli.predictors import LOADERS
 from dpm_cli.predictors.oracle import OraclePredictor
@@ -125,6 +127,25 @@ def test_one_bad_input_of_several_is_partial_and_the_good_one_is_written(dpm, ph
     assert code == 6
     assert "bad.mp4" in err
     assert len(Sequence4D.open(next((tmp_path / "runs").glob("clip*_dpm")))) == 2
+
+
+def test_every_run_has_a_folder_of_its_own(tmp_path):
+    for name in ("v/a.mp4", "v/b.mp4", "w/a.mp4", "w/a_2.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    targets = plan_targets([str(tmp_path / "v"), str(tmp_path / "w")], tmp_path / "runs")
+    assert [t.folder.name for t in targets] == ["a_dpm", "b_dpm", "a_3_dpm", "a_2_dpm"]
+    assert {t.folder.parent for t in targets} == {tmp_path / "runs"}
+    assert targets[1].inputs == (str(tmp_path / "v" / "b.mp4"),)
+
+
+def test_waiting_threads_yield_unless_the_user_says_otherwise(monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    yield_waiting_threads()
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    yield_waiting_threads()
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
 
 
 def test_dry_run_tells_the_cost_and_writes_nothing(dpm, photos, tmp_path):

@@ -107,6 +107,18 @@ def test_inputs_become_clips(tmp_path):
     assert split_inputs([path["i10.png"], path["i1.png"]]) == [[path["i10.png"], path["i1.png"]]]
 
 
+def test_a_folder_of_videos_stands_for_its_videos(tmp_path):
+    touch(tmp_path / "v", "take10.mp4", "take2.MOV", "notes.txt", ".hidden.mp4")
+    two = [str(tmp_path / "v" / name) for name in ("take2.MOV", "take10.mp4")]
+    assert split_inputs([str(tmp_path / "v")]) == [[two[0]], [two[1]]]
+    with pytest.raises(InputError, match="several videos"):
+        clip_files([str(tmp_path / "v")])
+    (tmp_path / "v" / "take10.mp4").unlink()
+    assert clip_files([str(tmp_path / "v")]) == [tmp_path / "v" / "take2.MOV"]
+    touch(tmp_path / "v", "poster.jpg")
+    assert split_inputs([str(tmp_path / "v")]) == [[str(tmp_path / "v")]]
+
+
 def test_inputs_that_match_nothing(tmp_path):
     with pytest.raises(InputError, match="no input"):
         split_inputs([])

@@ -15,7 +15,9 @@ _OUT = "Output"
 def reconstruct(
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="INPUT...", help="Videos, image folders, globs or images."),
+        typer.Argument(
+            metavar="INPUT...", help="Videos, folders of images or videos, globs, images."
+        ),
     ],
     output: Annotated[
         Path | None,
@@ -216,11 +218,14 @@ def plan_targets(inputs: list[str], output: Path | None):
     if len(groups) == 1:
         return [RunTarget(tuple(groups[0]), output or Path(f"{clip_name(groups[0])}_dpm"))]
     parent = output or Path()
-    names: dict[str, int] = {}
-    targets = []
-    for group in groups:
-        name = clip_name(group)
-        names[name] = names.get(name, 0) + 1
-        suffix = f"_{names[name]}" if names[name] > 1 else ""
-        targets.append(RunTarget(tuple(group), parent / f"{name}{suffix}_dpm"))
-    return targets
+    plain = [clip_name(group) for group in groups]
+    names: list[str] = []
+    for place, name in enumerate(plain):
+        # The first of a name keeps it, whatever numbers the others need.
+        tried = (name, *(f"{name}_{n}" for n in range(2, len(groups) + 2)))
+        later = plain[place + 1 :] if name in names else ()
+        names.append(next(t for t in tried if t not in names and t not in later))
+    return [
+        RunTarget(tuple(group), parent / f"{name}_dpm")
+        for group, name in zip(groups, names, strict=True)
+    ]

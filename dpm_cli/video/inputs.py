@@ -7,6 +7,12 @@ from pathlib import Path
 from dpm_cli.errors import InputError
 from dpm_cli.video.images import IMAGE_SUFFIXES
 
+VIDEO_SUFFIXES = frozenset(
+    (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts")
+    + (".wmv", ".flv", ".3gp", ".ogv")
+)
+"""What counts as a video in a folder; a video named by the user may be called anything."""
+
 
 def natural_key(path: Path | str) -> list[tuple[int, int, str]]:
     """Sort key under which frame 2 comes before frame 10."""
@@ -21,17 +27,24 @@ def is_image(path: Path) -> bool:
 
 def folder_images(folder: Path) -> list[Path]:
     """The images directly in a folder, in natural order; hidden files are passed over."""
+    return _folder_files(folder, IMAGE_SUFFIXES)
+
+
+def _folder_files(folder: Path, suffixes: frozenset[str]) -> list[Path]:
     found = [
-        p for p in folder.iterdir() if p.is_file() and is_image(p) and not p.name.startswith(".")
+        p
+        for p in folder.iterdir()
+        if p.suffix.lower() in suffixes and p.is_file() and not p.name.startswith(".")
     ]
     return sorted(found, key=natural_key)
 
 
 def split_inputs(inputs: list[str]) -> list[list[str]]:
-    """Clips, each a list of paths: one video, one folder, or all single images together.
+    """Clips, each a list of paths: one video, one folder of images, or all single images together.
 
-    Globs are expanded in natural order. Images given one by one keep the user's order, unless it is the plain
-    alphabetical one that a shell makes of a glob: then natural order is meant.
+    A folder that holds videos and no images stands for its videos. Globs are expanded in natural order. Images given
+    one by one keep the user's order, unless it is the plain alphabetical one that a shell makes of a glob: then natural
+    order is meant.
 
     Raises:
         InputError: nothing given, or a glob or path that matches nothing.
@@ -55,6 +68,8 @@ def split_inputs(inputs: list[str]) -> list[list[str]]:
 def _expand(item: str) -> list[Path]:
     path = Path(item)
     if path.exists():
+        if path.is_dir() and not folder_images(path):
+            return _folder_files(path, VIDEO_SUFFIXES) or [path]
         return [path]
     if not glob.has_magic(item):
         raise InputError(f"{item} does not exist")
@@ -68,14 +83,16 @@ def clip_files(inputs: list[str]) -> list[Path]:
     """Files of one clip as `split_inputs` gives it: the video alone, or the images in order.
 
     Raises:
-        InputError: a folder without images, or inputs of several clips.
+        InputError: a folder without images and videos, or inputs of several clips.
     """
     paths = [Path(item) for item in inputs]
     if len(paths) == 1 and paths[0].is_dir():
-        images = folder_images(paths[0])
-        if not images:
-            raise InputError(f"{paths[0]} holds no images: give a video file or a folder of images")
-        return images
+        files = folder_images(paths[0]) or _folder_files(paths[0], VIDEO_SUFFIXES)
+        if not files:
+            raise InputError(
+                f"{paths[0]} holds no images or videos: give a video, or a folder of images or videos"
+            )
+        paths = files
     if len(paths) > 1 and not all(is_image(path) for path in paths):
         raise InputError("several videos or folders are several clips: split_inputs separates them")
     return paths
