@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dpm_cli.errors import DpmError
 from dpm_cli.train.batches import Batch, PairSource, prefetch
 from dpm_cli.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from dpm_cli.train.curves import CsvLog, plot_run
@@ -25,6 +26,8 @@ from dpm_cli.train.validate import Scores
 
 WEIGHTS = "weights.safetensors"
 _LOG_EVERY = 20
+_GIVE_UP = 100
+"""Steps in a row without a finite gradient: the network is lost."""
 _AHEAD = 4
 """Batches made ahead of use, at least; a batch of large pictures is hundreds of megabytes."""
 
@@ -82,7 +85,7 @@ class _Run:
         # Fused: no temporary copies of a large network's weights.
         fused = job.device.type == "cuda"
         self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), fused=fused)
-        self.step = self.pairs = self.skipped = 0
+        self.step = self.pairs = self.skipped = self.in_a_row = 0
         self.before_s = 0.0
         self.began = time.monotonic()
         self.scores: Scores | None = None
@@ -117,11 +120,21 @@ class _Run:
         if bool(torch.isfinite(norm)):
             self.optimizer.step()
             self._follow()
+            self.in_a_row = 0
         else:
-            self.skipped += 1
+            self._skip()
         self.step += 1
         self.pairs += len(batch.truth.images) * self.job.processes.world
         return {"loss": loss.detach(), "gradient_norm": norm} | terms
+
+    def _skip(self) -> None:
+        self.skipped += 1
+        self.in_a_row += 1
+        if self.in_a_row == _GIVE_UP:
+            raise DpmError(
+                f"{_GIVE_UP} steps in a row without a finite gradient at step {self.step}: start anew with a lower "
+                "--learning-rate and --overwrite"
+            )
 
     @torch.no_grad()
     def _follow(self) -> None:
