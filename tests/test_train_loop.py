@@ -213,16 +213,19 @@ sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 from dataclasses import replace
 from test_train_loop import ToySource, job, settings
+from dpm_cli.train import processes as group
 from dpm_cli.train.loop import train
-from dpm_cli.train.processes import joined
 torch.set_num_threads(1)
-with joined(torch.device("cpu")) as processes:
-    train(job(Path(sys.argv[1]), settings(6, shards=2, autocast=False), processes=processes))
+group._MESSAGE = 100_000  # several messages a step
+chosen = settings(6, preset=sys.argv[3], shards=2, autocast=False)
+with group.joined(torch.device("cpu")) as processes:
+    train(job(Path(sys.argv[1]), chosen, processes=processes))
 """
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one(tmp_path):
+@pytest.mark.parametrize("preset", ["tiny", "tiny-pair"])
+def test_two_processes_equal_one(tmp_path, preset):
     script = tmp_path / "shared.py"
     script.write_text(SHARED_RUN)
     tests = str(Path(__file__).parent)
@@ -235,12 +238,12 @@ def test_two_processes_equal_one(tmp_path):
         "2",
     ]
     subprocess.run(
-        [*command, str(script), str(tmp_path / "two"), tests],
+        [*command, str(script), str(tmp_path / "two"), tests, preset],
         check=True,
         timeout=240,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    chosen = settings(6, shards=2, autocast=False)
+    chosen = settings(6, preset=preset, shards=2, autocast=False)
     train(job(tmp_path / "one", chosen))
     one, two = (load_checkpoint(tmp_path / n, chosen.to_json()) for n in ("one", "two"))
     assert one is not None
