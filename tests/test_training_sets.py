@@ -1,6 +1,7 @@
 """Training readers on a few files written here in the published layouts, and the mix of them."""
 
 import json
+import sys
 from pathlib import Path
 
 import cv2
@@ -9,11 +10,12 @@ import pytest
 import torch
 
 from dpm_cli.datasets.four_maps import pair_truth
-from dpm_cli.datasets.training_colmap import read_colmap
+from dpm_cli.datasets.rasters import read_hdf5
+from dpm_cli.datasets.training_colmap import covisible, read_colmap
 from dpm_cli.datasets.training_mix import TRAINING_SETS, RealPairs, open_training_set
 from dpm_cli.datasets.training_static import read_blendedmvs, read_megadepth, read_scannetpp
 from dpm_cli.datasets.truth import Lazy, SequenceTruth
-from dpm_cli.errors import InputError, UsageError
+from dpm_cli.errors import InputError, MissingExtraError, UsageError
 
 SIZE = (24, 32)
 FOCAL, DEPTH_M = 30.0, 2.0
@@ -63,7 +65,10 @@ def blendedmvs(root: Path) -> Path:
         (scene / "cams" / f"{i:08d}_cam.txt").write_text(
             f"extrinsic\n{rows}\n\nintrinsic\n{K}\n\n0.5 0.01\n"
         )
-    (scene / "cams" / "pair.txt").write_text("0\n")
+    # The layout of the published lists: every view's best partners; one of them is not in this folder.
+    (scene / "cams" / "pair.txt").write_text(
+        "3\n0\n2 2 50.5 1 0\n1\n2 2 30.25 7 12.5\n2\n1 0 50.5\n"
+    )
     return root
 
 
@@ -102,7 +107,10 @@ def megadepth(root: Path, h5py) -> Path:
         (scene / "dense0" / "depths").mkdir(exist_ok=True)
         with h5py.File(scene / "dense0" / "depths" / f"{i}_o.h5", "w") as file:
             file["depth"] = np.full(SIZE, DEPTH_M, np.float32)
-        lines += [f"{i + 1} 1 0 0 0 {-0.1 * i} 0 0 1 {i}_o.jpg", "1.0 2.0 -1"]
+        # The first two images share four points of five, the last shares one of nine.
+        seen = (10, 11, 12, 13, 20 + i) if i < 2 else (13, *range(30, 38))
+        points = " ".join(f"1.5 2.5 {n}" for n in (*seen, -1))
+        lines += [f"{i + 1} 1 0 0 0 {-0.1 * i} 0 0 1 {i}_o.jpg", points]
     (model / "images.txt").write_text("\n".join(lines) + "\n")
     return root
 
@@ -112,6 +120,18 @@ def test_blendedmvs(tmp_path):
     assert sequence.intrinsics is not None
     assert sequence.intrinsics[0, 0, 2] == 15.5
     check_wall(sequence, 0.1)
+    assert sequence.partners is not None
+    assert sequence.partners.tolist() == [[0, 2], [1, 2], [2, 0]]
+
+
+def test_a_damaged_view_list_is_said(tmp_path):
+    blendedmvs(tmp_path)
+    pairs = next(tmp_path.glob("*/cams/pair.txt"))
+    pairs.write_text("3\n0\n2 2 50.5\n")
+    with pytest.raises(InputError, match=r"pair\.txt: expected"):
+        read_blendedmvs(tmp_path)
+    pairs.unlink()
+    assert read_blendedmvs(tmp_path)[0].partners is None
 
 
 def test_scannetpp(tmp_path):
@@ -122,7 +142,19 @@ def test_scannetpp(tmp_path):
 
 def test_megadepth(tmp_path):
     h5py = pytest.importorskip("h5py")
-    check_wall(read_megadepth(megadepth(tmp_path, h5py))[0], 0.1)
+    sequence = read_megadepth(megadepth(tmp_path, h5py))[0]
+    check_wall(sequence, 0.1)
+    assert sequence.partners is not None
+    assert sequence.partners.tolist() == [[0, 1]]
+    batch = RealPairs([sequence]).draw(6, (16, 16), torch.Generator().manual_seed(0))
+    shifts = (batch.cam2_from_cam1[:, 0, 3] / 0.1).round()
+    assert set(shifts.tolist()) == {1.0, -1.0}
+
+
+def test_hdf5_names_its_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(MissingExtraError, match=r"h5py is not installed.*dpm-cli\[eval\]"):
+        read_hdf5(tmp_path / "a.h5", "depth")
 
 
 def test_colmap_models(tmp_path):
@@ -135,6 +167,8 @@ def test_colmap_models(tmp_path):
     first, second = read_colmap(tmp_path)
     assert (first.name, second.name) == ("a.jpg", "b b.jpg")
     assert first.radial == 0.1
+    assert first.points.tolist() == []
+    assert covisible((first, second)) is None
     assert first.size == (20, 40)
     assert np.allclose(first.K, [[30, 0, 19.5], [0, 30, 9.5], [0, 0, 1]])
     assert np.allclose(first.cam2world[:3, 3], (1, 0, 0))

@@ -1,9 +1,12 @@
 """COLMAP text models: cameras.txt and images.txt, as ScanNet++ and MegaDepth publish them."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
+from scipy.sparse import csr_array
 from scipy.spatial.transform import Rotation
 
 from dpm_cli.errors import InputError
@@ -25,6 +28,8 @@ class ColmapImage:
     """First radial distortion coefficient; 0 for pinhole models."""
     cam2world: np.ndarray
     """(4, 4) float64."""
+    points: np.ndarray
+    """(M,) int64 numbers of the 3D points that it sees."""
 
 
 def read_colmap(folder: Path) -> list[ColmapImage]:
@@ -35,8 +40,7 @@ def read_colmap(folder: Path) -> list[ColmapImage]:
     """
     cameras = {row[0]: _camera(row, folder) for row in _rows(folder / "cameras.txt")}
     images = []
-    # Every second line lists an image's 2D points and is not needed; it may be empty.
-    for row in _rows(folder / "images.txt", every_second=True):
+    for row, seen in _image_rows(folder / "images.txt"):
         if row[8] not in cameras:
             raise InputError(f"{folder / 'images.txt'}: camera {row[8]} is not in cameras.txt")
         w, x, y, z, *translation = (float(v) for v in row[1:8])
@@ -44,19 +48,45 @@ def read_colmap(folder: Path) -> list[ColmapImage]:
         world2cam[:3, :3] = Rotation.from_quat((x, y, z, w)).as_matrix()
         world2cam[:3, 3] = translation
         size, K, radial = cameras[row[8]]
-        images.append(ColmapImage(" ".join(row[9:]), size, K, radial, np.linalg.inv(world2cam)))
+        cam2world = np.linalg.inv(world2cam)
+        images.append(ColmapImage(" ".join(row[9:]), size, K, radial, cam2world, seen))
     return sorted(images, key=lambda i: i.name)
 
 
-def _rows(path: Path, every_second: bool = False) -> list[list[str]]:
+def covisible(images: Sequence[ColmapImage], least_share: float = 0.15) -> np.ndarray | None:
+    """Pairs (P, 2) int64 of images that share this part of the points of each; None if the model has no points."""
+    rows = np.repeat(np.arange(len(images)), [len(i.points) for i in images])
+    if not len(rows):
+        return None
+    _, columns = np.unique(np.concatenate([i.points for i in images]), return_inverse=True)
+    sees = csr_array((np.ones(len(rows), np.int32), (rows, columns)))
+    sees.data[:] = 1  # a point may be listed twice
+    shared = (sees @ sees.T).sorted_indices().tocoo()
+    count = sees.sum(1)
+    first, second = shared.coords
+    enough = shared.data >= least_share * np.maximum(count[first], count[second])
+    return np.stack((first, second), 1)[enough & (first < second)].astype(np.int64)
+
+
+def _lines(path: Path) -> list[str]:
     if not path.is_file():
         raise InputError(f"{path} is missing: a COLMAP text model holds cameras.txt and images.txt")
-    lines = [
+    return [
         line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")
     ]
-    if every_second:
-        return [line.split() for line in lines[::2] if line.strip()]
-    return [line.split() for line in lines if line.strip()]
+
+
+def _rows(path: Path) -> list[list[str]]:
+    return [line.split() for line in _lines(path) if line.strip()]
+
+
+def _image_rows(path: Path) -> Iterator[tuple[list[str], np.ndarray]]:
+    """Each image's words, and the 3D points of the line that follows: x y number, -1 = none; it may be empty."""
+    lines = _lines(path)
+    for line, seen in zip_longest(lines[::2], lines[1::2], fillvalue=""):
+        if line.strip():
+            points = np.array(seen.split()[2::3], np.int64)
+            yield line.split(), points[points >= 0]
 
 
 def _camera(row: list[str], folder: Path) -> tuple[tuple[int, int], np.ndarray, float]:

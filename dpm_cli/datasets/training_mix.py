@@ -54,7 +54,7 @@ class RealPairs:
         Raises:
             InputError: none of them has two frames with depth and cameras.
         """
-        self.sequences = [s for s in sequences if len(s) > strides[0] and has_four_maps(s)]
+        self.sequences = [s for s in sequences if has_four_maps(s) and _has_pairs(s, strides[0])]
         if not self.sequences:
             raise InputError("no sequence with depth, cameras and two frames: nothing to train on")
         self.strides = strides
@@ -74,13 +74,20 @@ class RealPairs:
             **{f.name: torch.cat([getattr(p, f.name) for p in pairs]) for f in fields(PairTruth)}
         )
 
+    def _frames(self, sequence: SequenceTruth, generator: torch.Generator) -> tuple[int, int]:
+        """Two frames of a video some strides apart, or two of a photo collection that are known to share view."""
+        if sequence.partners is not None:
+            row = int(torch.randint(len(sequence.partners), (1,), generator=generator))
+            return int(sequence.partners[row, 0]), int(sequence.partners[row, 1])
+        low, high = self.strides[0], min(self.strides[1], len(sequence) - 1)
+        stride = int(torch.randint(low, high + 1, (1,), generator=generator))
+        start = int(torch.randint(len(sequence) - stride, (1,), generator=generator))
+        return start, start + stride
+
     def _pair(self, size: tuple[int, int], generator: torch.Generator) -> PairTruth:
         for _ in range(_TRIES):
             chosen = self.sequences[int(torch.multinomial(self._chance, 1, generator=generator))]
-            low, high = self.strides[0], min(self.strides[1], len(chosen) - 1)
-            stride = int(torch.randint(low, high + 1, (1,), generator=generator))
-            start = int(torch.randint(len(chosen) - stride, (1,), generator=generator))
-            order = (start, start + stride)
+            order = self._frames(chosen, generator)
             if torch.rand(1, generator=generator) < 0.5:
                 order = order[::-1]
             truth = pair_truth(chosen, *order)
@@ -90,6 +97,12 @@ class RealPairs:
         raise InputError(
             f"{_TRIES} pairs in a row share too little view: use a smaller --max-stride"
         )
+
+
+def _has_pairs(sequence: SequenceTruth, stride: int) -> bool:
+    if sequence.partners is None:
+        return len(sequence) > stride
+    return len(sequence.partners) > 0
 
 
 def open_training_set(name: str, path: Path) -> list[SequenceTruth]:

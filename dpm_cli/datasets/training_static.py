@@ -1,7 +1,8 @@
 """Static scenes for training: BlendedMVS, MegaDepth and ScanNet++ as they are published.
 
-Images of a static scene are not a video; neighbours in the list share some view only as far as their names are in the
-order of capture. A pair is kept by the mix only if enough of it is seen in both images.
+Images of a static scene are not a video. Which of them share view is said by BlendedMVS's pair.txt and by the points
+of MegaDepth's models; ScanNet++ is captured in the order of its names. A pair is kept by the mix only if enough of it
+is seen in both images.
 """
 
 import json
@@ -9,10 +10,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
-from dpm_cli.datasets.layout import files, folders, require, wrong_layout
+from dpm_cli.datasets.layout import files, folders, number, require, wrong_layout
 from dpm_cli.datasets.rasters import read_depth_png, read_hdf5, read_raw, read_rgb
-from dpm_cli.datasets.training_colmap import ColmapImage, read_colmap
+from dpm_cli.datasets.training_colmap import ColmapImage, covisible, read_colmap
 from dpm_cli.datasets.truth import Lazy, SequenceTruth
 from dpm_cli.errors import InputError
 
@@ -43,7 +45,30 @@ def _blendedmvs(root: Path) -> SequenceTruth:
         intrinsics=np.stack([K for K, _ in cameras]),
         cam2world=np.stack([pose for _, pose in cameras]),
         static=True,
+        partners=_mvsnet_partners(root / "cams" / "pair.txt", [number(p) for p in depth]),
     )
+
+
+def _mvsnet_partners(path: Path, numbers: list[int]) -> np.ndarray | None:
+    """Pairs (P, 2) of a view list: count, then for each view its number and `n (number score) x n`; None if empty."""
+    words = path.read_text(encoding="utf-8").split() if path.is_file() else ["0"]
+    place = {n: i for i, n in enumerate(numbers)}
+    found, at = [], 1
+    try:
+        for _ in range(int(words[0])):
+            view, count = int(words[at]), int(words[at + 1])
+            rows = words[at + 2 : at + 2 + 2 * count]
+            found += [
+                (place[view], place[int(other)])
+                for other, score in zip(rows[::2], rows[1::2], strict=True)
+                if float(score) > 0 and view in place and int(other) in place
+            ]
+            at += 2 + 2 * count
+    except (ValueError, IndexError) as error:
+        raise InputError(
+            f"{path}: expected a view's number, then 'n' and n times 'number score'"
+        ) from error
+    return np.array(found, np.int64) if found else None
 
 
 def _mvsnet_camera(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -98,11 +123,13 @@ def _megadepth(dense: Path, model: Path) -> SequenceTruth:
         intrinsics=np.stack([_undistorted(i, p) for i, p in zip(registered, images, strict=True)]),
         cam2world=np.stack([i.cam2world for i in registered]),
         static=True,
+        partners=covisible(registered),
     )
 
 
 def _undistorted(image: ColmapImage, path: Path) -> np.ndarray:
-    height, width = read_rgb(path).shape[:2]
+    with Image.open(path) as header:  # a hundred thousand images are not decoded for their size
+        width, height = header.size
     K, _ = cv2.getOptimalNewCameraMatrix(
         image.K,
         np.array((image.radial, 0.0, 0.0, 0.0)),

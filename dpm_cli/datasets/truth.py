@@ -101,6 +101,8 @@ class SequenceTruth:
     """Exact truth of any two frames where the data set itself can say; `four_maps.pair_truth` covers the rest."""
     static: bool = False
     """Nothing moves by itself."""
+    partners: np.ndarray | None = None
+    """(P, 2) int64 frames that share view, where the list is no video; None = neighbours do."""
     timestamps: np.ndarray | None = None
     """(T,) float64 seconds."""
     metric: bool = False
