@@ -19,6 +19,7 @@ from dpm_cli.datasets.movi import read_movi
 from dpm_cli.datasets.pointodyssey import read_pointodyssey
 from dpm_cli.datasets.spring import read_spring
 from dpm_cli.datasets.training_crop import crop_resize
+from dpm_cli.datasets.training_overlap import shared_view
 from dpm_cli.datasets.training_static import read_blendedmvs, read_megadepth, read_scannetpp
 from dpm_cli.datasets.truth import SequenceTruth
 from dpm_cli.datasets.waymo import read_waymo
@@ -36,8 +37,8 @@ TRAINING_SETS: dict[str, tuple[Callable[[Path], list[SequenceTruth]], float]] = 
 }
 """Reader and weight: V-DPM's thousands of samples an epoch, MonST3R's for Spring, MegaDepth as BlendedMVS."""
 _TRIES = 20
-_MIN_VISIBLE = 0.2
-"""Share of valid pixels of image 1 that must be seen in image 2, else another pair is drawn."""
+_MIN_SHARED = 0.2
+"""Share of image 1's known pixels that must be seen in image 2, else another pair is drawn."""
 
 
 class RealPairs:
@@ -91,8 +92,7 @@ class RealPairs:
             if torch.rand(1, generator=generator) < 0.5:
                 order = order[::-1]
             truth = pair_truth(chosen, *order)
-            valid = truth.valid[:, 0, 0]
-            if valid.any() and truth.visible[:, 0][valid].float().mean() >= _MIN_VISIBLE:
+            if float(shared_view(truth)) >= _MIN_SHARED:
                 return crop_resize(truth, size)
         raise InputError(
             f"{_TRIES} pairs in a row share too little view: use a smaller --max-stride"
