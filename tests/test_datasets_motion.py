@@ -134,6 +134,19 @@ def test_movi_and_its_four_maps(tmp_path, write):
     assert pair.cam2_from_cam1[0].numpy() == pytest.approx(np.eye(4), abs=1e-6)
 
 
+def test_movi_reads_the_frames_of_the_record_that_is_asked_for(tmp_path):
+    path = movi_record(tmp_path)
+    one = path.read_bytes()
+    other = one.replace(b"1234", b"5678").replace(png(grey(20)), png(grey(99)))
+    path.write_bytes(one + other)
+    first, second = read_dataset("movi", tmp_path)
+    assert (first.name, second.name) == ("1234", "5678")
+    assert first.images[1][0, 0].tolist() == [20, 20, 20]
+    assert second.images[1][0, 0].tolist() == [99, 99, 99]
+    assert second.depth is not None
+    assert second.depth[1] == pytest.approx(np.full(SIZE, 5.0), abs=2e-4)
+
+
 def test_movi_record_of_something_else(tmp_path):
     write_bytes(tmp_path / "a.tfrecord", record_bytes({"image/encoded": [b"x"]}))
     with pytest.raises(InputError, match="not of MOVi"):

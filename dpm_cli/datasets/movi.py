@@ -7,10 +7,10 @@ w x y z. Objects are rigid, so their poses give the four maps of every pair.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -18,7 +18,7 @@ from scipy.spatial.transform import Rotation
 
 from dpm_cli.datasets.layout import files, folders, wrong_layout
 from dpm_cli.datasets.rasters import read_label, read_raw
-from dpm_cli.datasets.tfrecord import read_example, read_records
+from dpm_cli.datasets.tfrecord import RECORD_HEAD, RECORD_TAIL, read_example, read_records
 from dpm_cli.datasets.truth import Lazy, SequenceTruth
 from dpm_cli.errors import InputError
 
@@ -33,9 +33,7 @@ def read_movi(root: Path) -> list[SequenceTruth]:
     """
     records = files(root, "*.tfrecord*") + files(root, "**/*.tfrecord*")
     if records:
-        return [
-            _scene(data, path) for path in dict.fromkeys(records) for data in read_records(path)
-        ]
+        return [scene for path in dict.fromkeys(records) for scene in _scenes(path)]
     scenes = [p for p in (root, *folders(root)) if (p / "metadata.json").is_file()]
     if not scenes:
         raise wrong_layout(
@@ -46,7 +44,37 @@ def read_movi(root: Path) -> list[SequenceTruth]:
     return [_folder(p) for p in scenes]
 
 
-def _scene(data: bytes, path: Path) -> SequenceTruth:
+class _Part(NamedTuple):
+    """A PNG file inside a record, read when it is asked for: the published sets do not fit into memory."""
+
+    path: Path
+    start: int
+    length: int
+
+    def read(self) -> bytes:
+        with self.path.open("rb") as file:
+            file.seek(self.start)
+            return file.read(self.length)
+
+
+def _scenes(path: Path) -> Iterator[SequenceTruth]:
+    start = 0
+    for data in read_records(path):
+        yield _scene(data, path, start + RECORD_HEAD)
+        start += RECORD_HEAD + len(data) + RECORD_TAIL
+
+
+def _parts(path: Path, start: int, data: bytes, files: list[bytes]) -> tuple[_Part, ...]:
+    """Where the `files` of one feature lie, which follow each other in the record `data` that begins at `start`."""
+    found, at = [], 0
+    for content in files:
+        at = data.index(content, at)
+        found.append(_Part(path, start + at, len(content)))
+        at += len(content)
+    return tuple(found)
+
+
+def _scene(data: bytes, path: Path, start: int) -> SequenceTruth:
     record: dict[str, Any] = read_example(data)
     wanted = (
         "video",
@@ -74,11 +102,14 @@ def _scene(data: bytes, path: Path) -> SequenceTruth:
     low, high = record["metadata/depth_range"]
     distance = partial(_range_depth, low=float(low), high=float(high), K=camera[0][0])
     name = record.get("metadata/video_name", [path.name.encode()])[0].decode()
+    video, depth, ids = (
+        _parts(path, start, data, record[key]) for key in ("video", "depth", "segmentations")
+    )
     return _sequence(
         name,
-        Lazy(tuple(record["video"]), _colour),
-        Lazy(tuple(record["depth"]), distance),
-        Lazy(tuple(record["segmentations"]), _ids),
+        Lazy(video, _colour),
+        Lazy(depth, distance),
+        Lazy(ids, _ids),
         camera,
         poses,
     )
@@ -170,16 +201,16 @@ def _png(data: bytes) -> np.ndarray:
     return image
 
 
-def _colour(data: bytes) -> np.ndarray:
-    return _png(data)[..., 2::-1].copy()
+def _colour(part: _Part) -> np.ndarray:
+    return _png(part.read())[..., 2::-1].copy()
 
 
-def _ids(data: bytes) -> np.ndarray:
-    return _png(data).astype(np.int64) - 1
+def _ids(part: _Part) -> np.ndarray:
+    return _png(part.read()).astype(np.int64) - 1
 
 
-def _range_depth(data: bytes, low: float, high: float, K: np.ndarray) -> np.ndarray:
-    return _z(_png(data).astype(np.float32) / 65535 * (high - low) + low, K)
+def _range_depth(part: _Part, low: float, high: float, K: np.ndarray) -> np.ndarray:
+    return _z(_png(part.read()).astype(np.float32) / 65535 * (high - low) + low, K)
 
 
 def _z(distance: np.ndarray, K: np.ndarray) -> np.ndarray:

@@ -14,6 +14,8 @@ import numpy as np
 from dpm_cli.errors import InputError
 
 Feature = list[bytes] | np.ndarray
+RECORD_HEAD, RECORD_TAIL = 12, 4
+"""Bytes before and after the data of a record."""
 
 
 def read_records(path: Path) -> Iterator[bytes]:
@@ -23,10 +25,11 @@ def read_records(path: Path) -> Iterator[bytes]:
         InputError: a record is cut off.
     """
     with path.open("rb") as file:
-        while head := file.read(12):
-            (length,) = struct.unpack("<Q", head[:8]) if len(head) == 12 else (0,)
+        while head := file.read(RECORD_HEAD):
+            (length,) = struct.unpack("<Q", head[:8]) if len(head) == RECORD_HEAD else (0,)
             data = file.read(length)
-            if len(head) < 12 or len(data) < length or len(file.read(4)) < 4:
+            cut = len(head) < RECORD_HEAD or len(data) < length
+            if cut or len(file.read(RECORD_TAIL)) < RECORD_TAIL:
                 raise InputError(f"{path} is cut off or no TFRecord file")
             yield data
 
