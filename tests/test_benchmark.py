@@ -62,3 +62,15 @@ def test_command():
     assert result["ratio"] > 0
     wrong = CliRunner().invoke(app, ["benchmark", "--model", "nothing"])
     assert "choose random" in str(wrong.exception)
+
+
+def test_speed_of_rendering():
+    arguments = ["benchmark", "--what", "synth", "--size", "32x24", "--batch-size", "2"]
+    done = CliRunner().invoke(app, [*arguments, "--device", "cpu", "--json", "-q"])
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    assert result["pairs_per_second"] > 0
+    assert result["compiled_pairs_per_second"] is None
+    assert result["eager_bytes_per_pixel"] > 2 * result["fused_bytes_per_pixel"] > 0
+    wrong = CliRunner().invoke(app, ["benchmark", "--what", "nothing"])
+    assert "choose networks or synth" in str(wrong.exception)

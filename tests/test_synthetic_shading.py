@@ -4,6 +4,7 @@ from synthetic_reference import light_is_blocked
 
 from dpm_cli.synthetic import render_clips, scene_seed, shading
 from dpm_cli.synthetic.raycast import make_tables
+from dpm_cli.synthetic.shadows import in_shadow
 from dpm_cli.synthetic.textures import SIDE, gather_textures, make_texture
 from dpm_cli.synthetic.world import build_world
 
@@ -50,7 +51,7 @@ def test_shadows_equal_those_of_single_rays():
     motion = world.motion(torch.zeros(len(seeds), 1))
     tables = make_tables(world.objects, motion)
     points = clips.points(0, 0).flatten(1, 2) + 0.03 * world.looks.light[:, None]
-    found = shading.in_shadow(points, world.looks.light, tables, motion.scale[:, 0])
+    found = in_shadow(points, world.looks.light, tables, motion.scale[:, 0])
     for f in range(len(seeds)):
         slow = light_is_blocked(tables, f, points[f], world.looks.light[f])
         assert (slow == found[f]).float().mean() > 0.999

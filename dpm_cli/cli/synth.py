@@ -55,6 +55,14 @@ def synth(
         str, typer.Option("--format", help="mp4 or frames (PNG).", rich_help_panel=_OUT)
     ] = "mp4",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=_OUT)] = "auto",
+    compile_kernels: Annotated[
+        bool,
+        typer.Option(
+            "--compile",
+            help="torch.compile: minutes to start, pays off for many clips on a GPU.",
+            rich_help_panel=_OUT,
+        ),
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what is there.", rich_help_panel=_OUT)
     ] = False,
@@ -95,6 +103,7 @@ def synth(
         supersample=supersample,
         # Apple's GPUs have no double precision and are slow at 64 bit integers, which scenes are hashed with.
         device="cpu" if chosen.type == "mps" else chosen,
+        compile=compile_kernels,
         overwrite=overwrite,
         reporter=reporter(quiet),
     )

@@ -66,7 +66,8 @@ def train(
     compile_network: Annotated[
         bool,
         typer.Option(
-            "--compile", help="torch.compile: minutes to start, pays off on long GPU runs."
+            "--compile",
+            help="torch.compile of network and renderer: minutes to start, pays off on long GPU runs.",
         ),
     ] = False,
     ema: Annotated[
@@ -111,6 +112,7 @@ def train(
     from dpm_cli.weights.mini_file import SHIPPED
 
     rank = int(os.environ.get("LOCAL_RANK", "0"))
+    beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if pick_device(device) == torch.device("cuda"):
@@ -138,7 +140,7 @@ def train(
         still_fraction=still,
         seed=seed,
         device=device,
-        workers=workers or (min(16, os.cpu_count() or 1) if gpu else 1),
+        workers=workers or (max(1, min(16, (os.cpu_count() or 1) // beside)) if gpu else 1),
         compile=compile_network,
         average=ema,
         overwrite=overwrite,

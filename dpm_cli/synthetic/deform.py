@@ -5,6 +5,7 @@ SUPERQUADRIC: twist about y by tau y, then sway x += a_x sin(k y + f_x), z += a_
 SHEET: z += a_1 sin(k_1 x + l_1 y + f_1) + a_2 sin(k_2 x + l_2 y + f_2).
     parameters: a_1, k_1, l_1, f_1, a_2, k_2, l_2, f_2
 Other kinds do not deform beyond their affine state. Points are (3, M), component first, parameters (8, M).
+Work is done for the points that need it, in lists; a fused kernel (`fuse.py`) has no lists and takes masks.
 """
 
 import torch
@@ -41,12 +42,17 @@ def unsway_untwist(p: Tensor, q: Tensor) -> Tensor:
 
 def apply(kind: Tensor, p: Tensor, q: Tensor, *, inverse: bool = False) -> Tensor:
     """phi_t (or its inverse) of points (3, M) of kinds (M,) with parameters q (8, M)."""
+    move = unsway_untwist if inverse else sway_twist
+    if torch.compiler.is_compiling():
+        height = sheet_height(p[0], p[1], q)
+        waves = torch.stack((p[0], p[1], p[2] + (-height if inverse else height)))
+        out = torch.where(kind == Kind.SUPERQUADRIC.value, move(p, q), p)
+        return torch.where(kind == Kind.SHEET.value, waves, out)
     out = p.clone()
-    bent = (kind == Kind.SUPERQUADRIC).nonzero()[:, 0]
+    bent = (kind == Kind.SUPERQUADRIC.value).nonzero()[:, 0]
     if len(bent):
-        move = unsway_untwist if inverse else sway_twist
         out[:, bent] = move(p[:, bent], q[:, bent])
-    waved = (kind == Kind.SHEET).nonzero()[:, 0]
+    waved = (kind == Kind.SHEET.value).nonzero()[:, 0]
     if len(waved):
         height = sheet_height(p[0, waved], p[1, waved], q[:, waved])
         out[2, waved] = p[2, waved] + (-height if inverse else height)
@@ -60,5 +66,5 @@ def bound(kind: Tensor, q: Tensor) -> Tensor:
     bent = torch.stack((twist + q[..., 0].abs(), one, twist + q[..., 2].abs()), -1)
     sheet = torch.stack((one, one, q[..., 0].abs() + q[..., 4].abs() + 0.01), -1)
     unit = torch.ones_like(bent)
-    out = torch.where((kind == Kind.SUPERQUADRIC)[..., None], bent, unit)
-    return torch.where((kind == Kind.SHEET)[..., None], sheet, out)
+    out = torch.where((kind == Kind.SUPERQUADRIC.value)[..., None], bent, unit)
+    return torch.where((kind == Kind.SHEET.value)[..., None], sheet, out)

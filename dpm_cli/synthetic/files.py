@@ -11,6 +11,7 @@ from PIL import Image
 from dpm_cli.errors import UsageError
 from dpm_cli.files import atomic_path
 from dpm_cli.progress import Reporter, SilentReporter
+from dpm_cli.synthetic.fuse import fusing
 from dpm_cli.synthetic.render import render_clips
 from dpm_cli.synthetic.seeds import scene_seed
 from dpm_cli.synthetic.truth import ClipTruth
@@ -75,10 +76,13 @@ def render_files(
     form: ClipFormat = "mp4",
     supersample: int = 1,
     device: torch.device | str = "cpu",
+    compile: bool = False,
     overwrite: bool = False,
     reporter: Reporter | None = None,
 ) -> list[ClipFiles]:
     """Render scenes `index` to `index + clips` of a split into `out`, each as a clip and its truth.
+
+    `compile` uses fused kernels (`fuse.py`).
 
     Raises:
         UsageError: results are there already, an .mp4 is named for several clips, or a bad option.
@@ -92,7 +96,7 @@ def render_files(
     if there and not overwrite:
         raise UsageError(f"{there[0]} exists: give --overwrite or another place")
     results = []
-    with (reporter or SilentReporter()).task("render", clips) as advance:
+    with fusing(compile), (reporter or SilentReporter()).task("render", clips) as advance:
         for number, clip, path in jobs:
             seeds = [scene_seed(split, number)]
             truth = render_clips(

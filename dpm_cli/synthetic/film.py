@@ -6,10 +6,12 @@ None of it moves anything, so the truth stays exact. Noise is a hash of (seed, f
 import torch
 from torch import Tensor
 
+from dpm_cli.synthetic.fuse import hot
 from dpm_cli.synthetic.scene import Film
 from dpm_cli.synthetic.seeds import mix
 
 
+@hot
 def develop(
     film: Film, light: Tensor, level: Tensor, seeds: Tensor, times: Tensor, smear: Tensor | None
 ) -> Tensor:
@@ -85,18 +87,27 @@ def _motion_blur(light: Tensor, smear: Tensor, taps: int = 5) -> Tensor:
 
 def _blocks(image: Tensor, step: Tensor) -> Tensor:
     """Quantise the cosines of 8 x 8 blocks with a step that grows with frequency, as JPEG and video codecs do."""
-    used = (step > 0).nonzero()[:, 0]
     height, width = image.shape[-2:]
-    if not len(used) or height % 8 or width % 8:
+    if height % 8 or width % 8:
         return image
+    if torch.compiler.is_compiling():  # masks instead of lists, see deform.py
+        coarse = _quantised(image, step.clamp_min(1e-3))
+        return torch.where((step > 0)[:, None, None, None, None], coarse, image)
+    used = (step > 0).nonzero()[:, 0]
+    if not len(used):
+        return image
+    out = image.clone()
+    out[used] = _quantised(image[used], step[used])
+    return out
+
+
+def _quantised(image: Tensor, step: Tensor) -> Tensor:
     k = torch.arange(8, device=image.device, dtype=image.dtype)
     basis = ((2 * k[None] + 1) * k[:, None] * torch.pi / 16).cos() * 0.5
     basis[0] *= 0.5**0.5
-    tile = image[used].unflatten(-1, (-1, 8)).unflatten(-3, (-1, 8)).transpose(-2, -3)
+    tile = image.unflatten(-1, (-1, 8)).unflatten(-3, (-1, 8)).transpose(-2, -3)
     cosines = basis @ tile @ basis.T
     grow = 0.3 + (k[None] + k[:, None]) / 4
-    quantum = step[used][(...,) + (None,) * (cosines.ndim - 1)] * grow
+    quantum = step[(...,) + (None,) * (cosines.ndim - 1)] * grow
     coarse = (cosines / quantum).round() * quantum
-    out = image.clone()
-    out[used] = (basis.T @ coarse @ basis).transpose(-2, -3).flatten(-2).flatten(-3, -2)
-    return out
+    return (basis.T @ coarse @ basis).transpose(-2, -3).flatten(-2).flatten(-3, -2)

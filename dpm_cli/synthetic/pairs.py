@@ -5,6 +5,7 @@ from torch import Tensor
 
 from dpm_cli.structures import PairTruth
 from dpm_cli.synthetic.camera_paths import KIND_WEIGHTS
+from dpm_cli.synthetic.fuse import fusing
 from dpm_cli.synthetic.render import render_at
 from dpm_cli.synthetic.seeds import SCENES_PER_SPLIT, scene_seed
 
@@ -21,7 +22,8 @@ def sample_pairs(
     seeds: Tensor | None = None,
     strides: tuple[int, int] = (1, 8),
     still_fraction: float | None = None,
-    device="cpu",
+    device: torch.device | str = "cpu",
+    compile: bool = False,
 ) -> PairTruth:
     """Pairs of `batch` scenes with exact truth.
 
@@ -34,6 +36,7 @@ def sample_pairs(
         strides: least and greatest distance in frames; half of the pairs run backward in time.
         still_fraction: share of still cameras; None leaves the generator's own mix.
         device: where to render.
+        compile: with fused kernels, see `fuse.py`; the first batches take a minute to compile.
     """
     low, high = strides
     if seeds is None:
@@ -52,4 +55,5 @@ def sample_pairs(
         )
         still = torch.rand(batch, generator=generator) < still_fraction
         camera = torch.where(still, 0, moving).to(device)
-    return render_at(seeds.to(device), times.to(device), size, camera).pair(0, 1)
+    with fusing(compile):
+        return render_at(seeds.to(device), times.to(device), size, camera).pair(0, 1)

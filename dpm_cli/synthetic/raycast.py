@@ -3,7 +3,7 @@
 Every (frame, object) has a bounding box whose projection gives a rectangle of pixels; the rectangles of all frames are
 laid end to end into one list of candidates, grouped by shape, intersected per shape, and reduced by a scatter-minimum
 into the depth buffer. So the work is the covered area, not pixels times objects. Component-first tables (rows, entries)
-keep every gather contiguous.
+keep every gather contiguous. The lists are made between the hot functions (`fuse.py`): their lengths depend on values.
 """
 
 from dataclasses import dataclass
@@ -11,12 +11,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dpm_cli.geometry.rigid import times
 from dpm_cli.synthetic import deform, shapes
+from dpm_cli.synthetic.fuse import hot
 from dpm_cli.synthetic.scene import Kind, Motion, Objects, Room
 
 SKY = -1
 NEAR = 0.02
-_SEARCHED = (Kind.SUPERQUADRIC, Kind.SHEET)
+SEARCHED = (Kind.SUPERQUADRIC, Kind.SHEET)
+"""Shapes whose hits are found step by step, not by a formula."""
 _PIXEL_MARGIN = 1.0
 
 
@@ -117,14 +120,24 @@ def candidates(
     Returns:
         entry (M,) flat (frame, slot), pixel (M,) flat (frame, y, x), x (M,) and y (M,) float.
     """
+    columns, which = lay_out(rect, chosen, size)
+    return place(columns, which, size[1])
+
+
+def lay_out(rect: Tensor, chosen: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """What `place` needs: (6, E) numbers of each rectangle and, for each candidate (M,), its rectangle."""
     x0, y0, w, h = rect.flatten(0, 1)[chosen].unbind(-1)
     area = w * h
-    height, width = size
     frame = torch.div(chosen, rect.shape[1], rounding_mode="floor")
     which = torch.repeat_interleave(torch.arange(len(chosen), device=rect.device), area)
-    columns = torch.stack((area.cumsum(0) - area, w, x0, y0, chosen, frame * (height * width)))
+    first = frame * (size[0] * size[1])
+    return torch.stack((area.cumsum(0) - area, w, x0, y0, chosen, first)), which
+
+
+def place(columns: Tensor, which: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The answer of `candidates` from that of `lay_out`; `width` is the image's."""
     start, w, x0, y0, entry, first = columns.index_select(1, which)
-    inside = torch.arange(len(which), device=rect.device) - start
+    inside = torch.arange(len(which), device=which.device) - start
     row = torch.div(inside, w, rounding_mode="floor")
     x = inside - row * w + x0
     y = row + y0
@@ -149,20 +162,23 @@ def intersect(
     return shapes.searched(kind, o, d, shape, tables.deform.index_select(1, entry), near)
 
 
-def background_depth(room: Room, tables: Tables, cam2world: Tensor, rays: Tensor) -> Tensor:
-    """Depth (F, P) of the room's inside along camera rays (F, P, 3) of z = 1; infinity where it is sky."""
+@hot
+def background(
+    room: Room, tables: Tables, cam2world: Tensor, rays: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Depth (F, P) of the room's inside along camera rays (F, P, 3) of z = 1, and slot; infinity and SKY outside."""
     rows = tables.frame_clip
     obj_from_cam = compose(tables.from_world[:, 0], cam2world[:, :3])
     o = obj_from_cam[..., 3]
-    d = rays @ obj_from_cam[..., :3].transpose(-1, -2)
+    d = times(rays, obj_from_cam[..., :3].transpose(-1, -2))
     # A ray along a wall: its reciprocal must be finite and go with the corner it is sent to.
     safe = torch.where(d.abs() < 1e-7, torch.full_like(d, 1e-7), d)
     corner = torch.where(safe > 0, room.high[rows, None], room.low[rows, None])
     depth = ((corner - o[:, None]) / safe).amin(-1)
     y = o[:, None, 1] + depth * d[..., 1]
-    return depth.masked_fill(
-        room.open[rows, None] & (y < room.wall_top[rows, None] - 1e-4), shapes.INF
-    )
+    outside = room.open[rows, None] & (y < room.wall_top[rows, None] - 1e-4)
+    depth = depth.masked_fill(outside, shapes.INF)
+    return depth, torch.where(depth.isinf(), SKY, 0)
 
 
 def cast(
@@ -182,8 +198,7 @@ def cast(
         depth (F, H * W), infinity at the sky, and slot (F, H * W) int64 with SKY = -1.
     """
     slots = tables.kind.shape[1]
-    depth = background_depth(room, tables, cam2world, rays)
-    slot = torch.where(depth.isinf(), SKY, 0)
+    depth, slot = background(room, tables, cam2world, rays)
     world2cam = _invert(cam2world)
     rect = rectangles(compose(world2cam[:, None], tables.to_world), tables.half, K, size)
     obj_from_cam = compose(tables.from_world, cam2world[:, None, :3])
@@ -197,10 +212,7 @@ def cast(
         chosen = ((flat_kind == kind) & (area > 0)).nonzero()[:, 0]
         if not len(chosen):
             continue
-        entry, pixel, x, y = candidates(rect, chosen, size)
-        m = table.index_select(1, entry)
-        d = torch.stack([m[4 * k] * x + m[4 * k + 1] * y + m[4 * k + 2] for k in range(3)])
-        s = intersect(kind, m[3::4], d, tables, entry, NEAR)
+        entry, pixel, s = _hits(kind, table, tables, *lay_out(rect, chosen, size), size[1])
         hit = s.isfinite().nonzero()[:, 0]
         pixels.append(pixel.index_select(0, hit))
         entries.append(entry.index_select(0, hit))
@@ -213,6 +225,32 @@ def cast(
     flat = slot.flatten()
     flat.scatter_(0, pixel.index_select(0, won), entry.index_select(0, won) % slots)
     return buffer.view_as(depth), flat.view_as(slot)
+
+
+def _hits(
+    kind: Kind, table: Tensor, tables: Tables, columns: Tensor, which: Tensor, width: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Entry, pixel and depth (M,) of candidates; `table` (12, F * N) maps pixels to rays in unit coordinates."""
+    if kind not in SEARCHED:
+        return _analytic_hits(kind, table, tables, columns, which, width)
+    entry, pixel, o, d = _rays(table, columns, which, width)
+    return entry, pixel, intersect(kind, o, d, tables, entry, NEAR)
+
+
+@hot
+def _analytic_hits(kind: Kind, table, tables, columns, which, width):
+    """The answer of `_hits` where the search of roots does not stand between rays and depth."""
+    entry, pixel, o, d = _rays(table, columns, which, width)
+    return entry, pixel, intersect(kind, o, d, tables, entry, NEAR)
+
+
+@hot
+def _rays(table: Tensor, columns: Tensor, which: Tensor, width: int) -> tuple[Tensor, ...]:
+    """Entry and pixel (M,), origin and direction (3, M) in unit coordinates, of candidates."""
+    entry, pixel, x, y = place(columns, which, width)
+    m = table.index_select(1, entry)
+    d = torch.stack([m[4 * k] * x + m[4 * k + 1] * y + m[4 * k + 2] for k in range(3)])
+    return entry, pixel, m[3::4], d
 
 
 def _invert(cam2world: Tensor) -> Tensor:

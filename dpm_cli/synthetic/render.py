@@ -14,8 +14,10 @@ from dpm_cli.geometry.camera import (
     source_from_working,
     transform_intrinsics,
 )
-from dpm_cli.synthetic import film, shading
-from dpm_cli.synthetic.raycast import SKY, Tables, cast, make_tables
+from dpm_cli.synthetic import film
+from dpm_cli.synthetic.fuse import hot
+from dpm_cli.synthetic.radiance import radiance
+from dpm_cli.synthetic.raycast import SKY, cast, make_tables
 from dpm_cli.synthetic.scene import Motion
 from dpm_cli.synthetic.truth import ClipTruth
 from dpm_cli.synthetic.world import World, build_world
@@ -168,61 +170,18 @@ def _render_frames(world: World, motion: Motion, K: Tensor, size: tuple[int, int
     tables = make_tables(world.objects, motion)
     cam2world = motion.cam2world.flatten(0, 1)
     matrix = K.repeat_interleave(frames, 0)
-    grid = pixel_grid(*size, device=K.device).reshape(-1, 2)
-    direction = rays(grid.expand(len(matrix), -1, -1), matrix)
+    direction = _directions(matrix, size)
     depth, slot = cast(world.room, tables, cam2world, matrix, direction, size)
     scale = motion.scale.flatten(0, 1)
-    light = _radiance(world, tables, scale, cam2world, matrix, direction, depth, slot)
+    light = radiance(world, tables, scale, cam2world, matrix, direction, depth, slot)
     shape = (clips, frames, *size)
     depth = depth.masked_fill(slot == SKY, 0)
     light = light.view(3, clips, frames, *size).permute(1, 2, 0, 3, 4)
     return depth.view(shape), slot.view(shape), light
 
 
-def _radiance(
-    world: World,
-    tables: Tables,
-    scale: Tensor,
-    cam2world: Tensor,
-    K: Tensor,
-    direction: Tensor,
-    depth: Tensor,
-    slot: Tensor,
-) -> Tensor:
-    """Radiance (3, F * P) of the hits of `raycast.cast`, whose arguments it shares; `scale` is (F, N, 3)."""
-    room, looks = world.room, world.looks
-    frames, points = depth.shape
-    slots = tables.kind.shape[1]
-    frame = torch.arange(frames, device=depth.device).repeat_interleave(points)
-    clip = tables.frame_clip.index_select(0, frame)
-    flat_slot = slot.flatten()
-    is_sky = flat_slot == SKY
-    entry = frame * slots + flat_slot.clamp_min(0)
-    z = depth.flatten().masked_fill(is_sky, 1)
-    toward = (direction @ cam2world[:, :3, :3].transpose(1, 2)).reshape(-1, 3).T
-    length = (toward * toward).sum(0).sqrt()
-    eye = cam2world[:, :3, 3].T.index_select(1, frame)
-    point = eye + toward * z
-    bent, unit = shading.material_points(point, entry, tables)
-    low, high = room.low.T.index_select(1, clip), room.high.T.index_select(1, clip)
-    gradient = shading.unit_gradients(bent, entry, low, high, tables)
-    normal = shading.world_normals(gradient, entry, tables)
-    view = -toward / length
-    facing = (normal * view).sum(0)
-    normal = normal * torch.where(facing < 0, -1.0, 1.0)
-    kind = tables.kind.flatten().index_select(0, entry)
-    uv = shading.surface_uv(unit, gradient, kind, scale.flatten(0, 1).T.index_select(1, entry))
-    footprint = z * length / K[:, 0, 0].index_select(0, frame) / facing.abs().clamp_min(0.1).sqrt()
-    is_wall = (flat_slot == 0) & (gradient[1] == 0)
-    finish = flat_slot.clamp_min(0).masked_fill(is_wall, slots)
-    rgb, material = shading.albedo(looks, clip * (slots + 1) + finish, uv, footprint)
-    lifted = point + 1e-3 * z * normal
-    shadow = shading.in_shadow(
-        lifted.T.reshape(frames, points, 3), looks.light[tables.frame_clip], tables, scale
-    )
-    light = shading.shade(looks, rgb, material, normal, view, shadow.flatten(), clip)
-    haze = 1 - (-looks.haze.index_select(0, clip) * z).exp()
-    light = light + haze * (looks.sky_colour[:, 0].T.index_select(1, clip) - light)
-    above = is_sky.nonzero()[:, 0]
-    light[:, above] = shading.sky(looks, -view[:, above], clip[above])
-    return light
+@hot
+def _directions(K: Tensor, size: tuple[int, int]) -> Tensor:
+    """Camera rays (F, H * W, 3) of z = 1; K is (F, 3, 3)."""
+    grid = pixel_grid(*size, device=K.device).reshape(-1, 2)
+    return rays(grid.expand(len(K), -1, -1), K)

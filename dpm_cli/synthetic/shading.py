@@ -1,4 +1,4 @@
-"""Light that reaches the camera: texture in material coordinates, sun with cast shadows, sky light, shine, haze.
+"""Light that reaches the camera: texture in material coordinates, sun, sky light, shine.
 
 Textures are looked up by unit coordinates *before* deformation, so they stick to the surface. Component-first lists of
 P pixels, as in `raycast.py`.
@@ -8,10 +8,8 @@ import torch
 from torch import Tensor
 
 from dpm_cli.synthetic import deform, shapes, textures
-from dpm_cli.synthetic.raycast import Tables, intersect
+from dpm_cli.synthetic.raycast import Tables
 from dpm_cli.synthetic.scene import Kind, Looks
-
-_SHADOW_NEAR = 2e-3
 
 
 def material_points(world: Tensor, entry: Tensor, tables: Tables) -> tuple[Tensor, Tensor]:
@@ -35,6 +33,13 @@ def unit_gradients(
     gap = torch.minimum((bent - room_low).abs(), (bent - room_high).abs())
     middle = (room_low + room_high) / 2
     out = shapes.main_axis(1 / gap.clamp_min(1e-12)) * (middle - bent).sign()
+    if torch.compiler.is_compiling():  # masks instead of lists, see deform.py
+        shape, q, planes = (
+            t.index_select(1, entry) for t in (tables.shape, tables.deform, tables.planes)
+        )
+        for k in list(Kind)[1:]:
+            out = torch.where(kind == k.value, shapes.gradient(k, bent, shape, q, planes), out)
+        return out
     for k in list(Kind)[1:]:
         chosen = (kind == k).nonzero()[:, 0]
         if len(chosen):
@@ -56,53 +61,6 @@ def world_normals(gradient: Tensor, entry: Tensor, tables: Tables) -> Tensor:
     return shapes.normalised(n)
 
 
-def in_shadow(world: Tensor, light: Tensor, tables: Tables, scale: Tensor) -> Tensor:
-    """True (F, P) where something stands between world points (F, P, 3) and the light (F, 3).
-
-    Candidates are (object, point) pairs whose line to the light passes the object's bounding ball.
-    """
-    frames, points = world.shape[:2]
-    centre = tables.to_world[..., 3]
-    radius = (tables.half * scale).norm(dim=-1)
-    radius = torch.where(tables.kind > 0, radius, torch.full_like(radius, -1.0))
-    side = torch.linalg.cross(light, torch.roll(light, 1, -1))
-    side = torch.nn.functional.normalize(side, dim=-1)
-    plane = torch.stack((side, torch.linalg.cross(light, side)), 1)
-    q, c = world @ plane.transpose(1, 2), centre @ plane.transpose(1, 2)
-    inner = torch.baddbmm((q * q).sum(-1)[:, None], c, q.transpose(1, 2), alpha=-2)
-    ahead = (world @ light[:, :, None])[..., 0][:, None]
-    near = inner < (radius.abs() * radius - (c * c).sum(-1))[..., None]
-    front = ahead < ((centre @ light[:, :, None])[..., 0] + radius)[..., None]
-    pairs = (near & front).flatten().nonzero()[:, 0]
-    entry = torch.div(pairs, points, rounding_mode="floor")
-    frame = torch.div(entry, tables.kind.shape[1], rounding_mode="floor")
-    pixel = frame * points + pairs - entry * points
-    shadow = torch.zeros(frames * points, dtype=torch.bool, device=world.device)
-    kinds = tables.kind.flatten()
-    start, toward = world.reshape(-1, 3).T.contiguous(), light.T.contiguous()
-    kind = kinds.index_select(0, entry)
-    matrix = tables.from_world.flatten(0, 1).flatten(1).T.contiguous()
-    for k in list(Kind)[1:]:
-        chosen = (kind == k).nonzero()[:, 0]
-        if not len(chosen):
-            continue
-        rows, pix = entry.index_select(0, chosen), pixel.index_select(0, chosen)
-        l = toward.index_select(1, frame.index_select(0, chosen))
-        m, p = matrix.index_select(1, rows), start.index_select(1, pix)
-        o = torch.stack(
-            [
-                m[4 * i] * p[0] + m[4 * i + 1] * p[1] + m[4 * i + 2] * p[2] + m[4 * i + 3]
-                for i in range(3)
-            ]
-        )
-        d = torch.stack(
-            [m[4 * i] * l[0] + m[4 * i + 1] * l[1] + m[4 * i + 2] * l[2] for i in range(3)]
-        )
-        hit = intersect(k, o, d, tables, rows, _SHADOW_NEAR).isfinite()
-        shadow.index_fill_(0, pix.index_select(0, hit.nonzero()[:, 0]), True)
-    return shadow.view(frames, points)
-
-
 def texture_lookup(texels: Tensor, start: Tensor, u: Tensor, v: Tensor, level: Tensor) -> Tensor:
     """Colour (3, P) in [0, 1] at texel coordinates u, v (P,), trilinear over mip `level` (P,)."""
     level = level.clamp(0, textures.LEVELS - 1)
@@ -115,7 +73,6 @@ def texture_lookup(texels: Tensor, start: Tensor, u: Tensor, v: Tensor, level: T
 
 
 def _bilinear(texels: Tensor, start: Tensor, u: Tensor, v: Tensor, level: Tensor) -> Tensor:
-    offsets = torch.tensor(textures.LEVEL_OFFSETS, device=u.device)
     scale = (-level.float()).exp2()
     u, v = u * scale - 0.5, v * scale - 0.5
     u0, v0 = u.floor(), v.floor()
@@ -124,7 +81,7 @@ def _bilinear(texels: Tensor, start: Tensor, u: Tensor, v: Tensor, level: Tensor
     mask = (1 << bits) - 1
     x0, y0 = u0.long() & mask, v0.long() & mask
     x1, y1 = (x0 + 1) & mask, (y0 + 1) & mask
-    base = start + offsets.index_select(0, level)
+    base = start + textures.level_offset(level)
     out = torch.zeros(3, len(u), device=u.device)
     for y, wy in ((y0, 1 - fv), (y1, fv)):
         row = base + (y << bits)
@@ -140,9 +97,9 @@ def _bilinear(texels: Tensor, start: Tensor, u: Tensor, v: Tensor, level: Tensor
 def surface_uv(unit: Tensor, gradient: Tensor, kind: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
     """Texture plane coordinates (P,), scene units: the two axes across the main direction of the gradient."""
     metric = unit * size
-    guide = torch.where(kind == Kind.SUPERQUADRIC, unit, gradient / size)
+    guide = torch.where(kind == Kind.SUPERQUADRIC.value, unit, gradient / size)
     across_x, across_y, _ = shapes.main_axis(guide)
-    flat = kind == Kind.SHEET
+    flat = kind == Kind.SHEET.value
     across_x, across_y = across_x.masked_fill(flat, 0), across_y.masked_fill(flat, 0)
     u = metric[0] + across_x * (metric[2] - metric[0])
     v = metric[1] + across_y * (metric[2] - metric[1])
@@ -152,7 +109,10 @@ def surface_uv(unit: Tensor, gradient: Tensor, kind: Tensor, size: Tensor) -> tu
 def albedo(
     looks: Looks, clip_slot: Tensor, uv: tuple[Tensor, Tensor], footprint: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Colour (3, P) and material rows (MATERIAL, P) at texture coordinates; footprint (P,) scene units a pixel."""
+    """Colour and shine (strength, sharpness), (3, P) and (2, P), at texture coordinates.
+
+    `footprint` (P,) is in scene units a pixel.
+    """
     m = looks.material.flatten(0, 1).T.contiguous().index_select(1, clip_slot)
     starts = looks.texture_start.flatten(0, 1).T.index_select(1, clip_slot)
     layers = []
@@ -163,7 +123,7 @@ def albedo(
         layers.append(texture_lookup(looks.texels, starts[k], u, v, level))
     grain = layers[1].mean(0) - 0.5
     rgb = torch.stack([(m[3 * c : 3 * c + 3] * layers[0]).sum(0) + m[9 + c] for c in range(3)])
-    return (rgb * (1 + m[18] * grain)).clamp(0.01, 1), m
+    return (rgb * (1 + m[18] * grain)).clamp(0.01, 1), m[19:]
 
 
 def sky(looks: Looks, direction: Tensor, clip: Tensor) -> Tensor:
@@ -178,11 +138,18 @@ def sky(looks: Looks, direction: Tensor, clip: Tensor) -> Tensor:
 
 
 def shade(
-    looks: Looks, rgb: Tensor, m: Tensor, normal: Tensor, view: Tensor, shadow: Tensor, clip: Tensor
+    looks: Looks,
+    rgb: Tensor,
+    shine: Tensor,
+    normal: Tensor,
+    view: Tensor,
+    shadow: Tensor,
+    clip: Tensor,
 ) -> Tensor:
     """Radiance (3, P): Lambert sun with shadow, sky light from above, Blinn-Phong shine.
 
-    `normal` and `view` (3, P) are unit, `view` points to the camera; `clip` (P,) is the clip of each pixel.
+    `normal` and `view` (3, P) are unit, `view` points to the camera; `rgb`, `shine` are those of `albedo`, `clip` (P,)
+    is the clip of each pixel.
     """
     light = looks.light.T.index_select(1, clip)
     colour, ambient = (
@@ -192,5 +159,5 @@ def shade(
     lit = (normal * light).sum(0).clamp_min(0) * (~shadow)
     fill = 0.75 - 0.25 * normal[1]
     middle = shapes.normalised(light + view)
-    gloss = (normal * middle).sum(0).clamp_min(1e-6) ** m[20] * m[19] * (lit > 0)
+    gloss = (normal * middle).sum(0).clamp_min(1e-6) ** shine[1] * shine[0] * (lit > 0)
     return rgb * (ambient * fill + colour * lit) + colour * gloss

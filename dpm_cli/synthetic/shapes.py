@@ -9,11 +9,15 @@ import torch
 from torch import Tensor
 
 from dpm_cli.synthetic import deform
+from dpm_cli.synthetic.fuse import hot
 from dpm_cli.synthetic.scene import Kind
 
 INF = float("inf")
-_STEPS = {Kind.SUPERQUADRIC: 16, Kind.SHEET: 16}
+_STEPS = 16
 _REFINEMENTS = 12
+_UNROLLED = 4
+"""Steps in one hot function: all would be a kernel that takes minutes to compile."""
+_Search = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 def _first(enter: Tensor, leave: Tensor, near: float) -> Tensor:
@@ -117,28 +121,43 @@ def field(kind: Kind, p: Tensor, shape: Tensor, q: Tensor) -> Tensor:
 
 def searched(kind: Kind, o: Tensor, d: Tensor, shape: Tensor, q: Tensor, near: float) -> Tensor:
     """First sign change of `field` along the ray inside the bounding box: equal steps, then regula falsi (Illinois)."""
-    half = deform.bound(torch.full_like(q[0], int(kind), dtype=torch.long), q.T).T
-    enter, leave = _slabs(o, d, half)
-    enter = enter.clamp_min(near)
+    enter, leave = _span(kind, o, d, q, near)
     alive = (enter < leave).nonzero()[:, 0]
     out = torch.full_like(o[0], INF)
     if not len(alive):
         return out
-    o, d, shape, q = o[:, alive], d[:, alive], shape[:, alive], q[:, alive]
-    start, step = enter[alive], (leave - enter)[alive] / _STEPS[kind]
-    lo, hi, f_lo, f_hi, found = _bracket(kind, o, d, shape, q, start, step)
-    s = _refine(kind, o, d, shape, q, lo, hi, f_lo, f_hi)
-    out[alive] = s.masked_fill(~found, INF)
+    rays = o[:, alive], d[:, alive], shape[:, alive], q[:, alive]
+    step = (leave - enter)[alive] / _STEPS
+    state = _start(kind, *rays, enter[alive], step)
+    for _ in range(_STEPS // _UNROLLED):
+        state = _advance(kind, *rays, step, state)
+    *ends, found = state[2:]
+    for _ in range(_REFINEMENTS // _UNROLLED):
+        ends = _narrow(kind, *rays, *ends)
+    out[alive] = ends[1].masked_fill(~found, INF)
     return out
 
 
-def _bracket(kind, o, d, shape, q, start, step):
-    """First step of the search in which the field changes sign."""
-    s = start
-    f = field(kind, o + s * d, shape, q)
-    lo, hi, f_lo, f_hi = s, s + step, f, f
-    found = torch.zeros_like(s, dtype=torch.bool)
-    for _ in range(_STEPS[kind]):
+@hot
+def _span(kind: Kind, o: Tensor, d: Tensor, q: Tensor, near: float) -> tuple[Tensor, Tensor]:
+    """Where rays enter and leave the bounding box."""
+    half = deform.bound(torch.full_like(q[0], int(kind), dtype=torch.long), q.T).T
+    enter, leave = _slabs(o, d, half)
+    return enter.clamp_min(near), leave
+
+
+@hot
+def _start(kind: Kind, o, d, shape, q, start, step) -> _Search:
+    """State of the search before its first step: ray parameter, field, bracket (ends and fields), found."""
+    f = field(kind, o + start * d, shape, q)
+    return start, f, start, start + step, f, f, torch.zeros_like(start, dtype=torch.bool)
+
+
+@hot
+def _advance(kind: Kind, o, d, shape, q, step, state: _Search) -> _Search:
+    """A few steps on; the first in which the field changes sign is the bracket."""
+    s, f, lo, hi, f_lo, f_hi, found = state
+    for _ in range(_UNROLLED):
         s_next = s + step
         f_next = field(kind, o + s_next * d, shape, q)
         new = ((f > 0) != (f_next > 0)) & ~found
@@ -146,12 +165,13 @@ def _bracket(kind, o, d, shape, q, start, step):
         f_lo, f_hi = torch.where(new, f, f_lo), torch.where(new, f_next, f_hi)
         found = found | new
         s, f = s_next, f_next
-    return lo, hi, f_lo, f_hi, found
+    return s, f, lo, hi, f_lo, f_hi, found
 
 
-def _refine(kind, o, d, shape, q, lo, hi, f_lo, f_hi):
-    """Root of the field in [lo, hi]."""
-    for _ in range(_REFINEMENTS):
+@hot
+def _narrow(kind: Kind, o, d, shape, q, lo, hi, f_lo, f_hi) -> tuple[Tensor, ...]:
+    """A few steps towards the root of the field in [lo, hi], which `hi` becomes."""
+    for _ in range(_UNROLLED):
         gap = f_hi - f_lo
         s = lo - f_lo * (hi - lo) / torch.where(gap == 0, torch.ones_like(gap), gap)
         f = field(kind, o + s * d, shape, q)
@@ -159,7 +179,7 @@ def _refine(kind, o, d, shape, q, lo, hi, f_lo, f_hi):
         # Illinois: the end that stays is halved, so that convergence is superlinear from both sides.
         lo, f_lo = torch.where(same, lo, hi), torch.where(same, f_lo * 0.5, f_hi)
         hi, f_hi = s, f
-    return hi
+    return lo, hi, f_lo, f_hi
 
 
 def gradient(kind: Kind, p: Tensor, shape: Tensor, q: Tensor, planes: Tensor) -> Tensor:

@@ -17,7 +17,6 @@ SIDE = 256
 LEVELS = 9
 POOL = 128
 """Textures per split."""
-LEVEL_OFFSETS = tuple(sum((SIDE >> k) ** 2 for k in range(level)) for level in range(LEVELS))
 TEXELS = sum((SIDE >> k) ** 2 for k in range(LEVELS))
 _KINDS = ("leaves", "leaves", "leaves", "noise", "bands", "bricks", "text", "flat")
 
@@ -162,6 +161,11 @@ def _pack(image: np.ndarray) -> np.ndarray:
         if len(image) > 1:
             image = image.reshape(len(image) // 2, 2, len(image) // 2, 2, 3).mean((1, 3))
     return np.concatenate(levels)
+
+
+def level_offset(level: Tensor) -> Tensor:
+    """Where mip levels (int64) start in a texture's row: TEXELS less the levels from there on, each a fourth."""
+    return TEXELS - (TEXELS >> 2 * level)
 
 
 @cache

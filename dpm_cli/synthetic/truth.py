@@ -15,6 +15,7 @@ from dpm_cli.geometry.camera import project_map, unproject
 from dpm_cli.geometry.rigid import invert, transform_map
 from dpm_cli.structures import PairTruth
 from dpm_cli.synthetic import deform, sequence_truth
+from dpm_cli.synthetic.fuse import hot
 from dpm_cli.synthetic.raycast import affine
 
 PER_FRAME = (
@@ -124,11 +125,15 @@ class ClipTruth:
         now = transform_map(cam2world, unproject(depth, self.intrinsics[clip, i]))
         slot = self.object_id[clip, i].long().clamp_min(0)
         goes = self.mover[clip[:, None, None], slot] & (i != j)[:, None, None]
+        if torch.compiler.is_compiling():  # masks instead of lists, see deform.py
+            row = clip.repeat_interleave(depth[0].numel())
+            moved = self._carry(now.reshape(-1, 3).T, row, slot.flatten(), i, j)
+            return torch.where(goes[..., None], moved.T.reshape(now.shape), now)
         pixel = goes.flatten().nonzero()[:, 0]
         if not len(pixel):
             return now
         row = torch.div(pixel, depth[0].numel(), rounding_mode="floor")
-        moved = self._carry(now.reshape(-1, 3)[pixel].T, row, slot.flatten()[pixel], i[row], j[row])
+        moved = self._carry(now.reshape(-1, 3)[pixel].T, row, slot.flatten()[pixel], i, j)
         out = now.reshape(-1, 3).clone()
         out[pixel] = moved.T
         return out.view_as(now)
@@ -141,16 +146,15 @@ class ClipTruth:
         return (depth > 0) & (shift > MOVING_SHARE * depth)
 
     def _carry(self, world: Tensor, clip: Tensor, slot: Tensor, i: Tensor, j: Tensor) -> Tensor:
-        """World points (3, M) at frames i, at frames j; all index tensors (M,)."""
-        frames, slots = self.scale.shape[1:3]
-        kind = self.kind[clip, slot]
+        """World points (3, M) of clips (M,) and slots (M,) at frames i (B,), at frames j (B,)."""
+        every = torch.arange(len(self), device=clip.device)
+        entry = clip * self.scale.shape[2] + slot
+        kind = self.kind.flatten()[entry]
 
         def state(frame: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            row = (clip * frames + frame) * slots + slot
-            used, back = torch.unique(row, return_inverse=True)
-            forward, inverse = affine(self.pose.flatten(0, 2)[used], self.scale.flatten(0, 2)[used])
-            bend = self.deform.flatten(0, 2)[used]
-            return tuple(m.flatten(1).T.contiguous()[:, back] for m in (forward, inverse, bend))  # pyright: ignore
+            forward, inverse = affine(self.pose[every, frame], self.scale[every, frame])
+            tables = forward, inverse, self.deform[every, frame, :, :, None]
+            return tuple(t.flatten(0, 1).flatten(1).T.contiguous()[:, entry] for t in tables)  # pyright: ignore
 
         def move(m: Tensor, p: Tensor) -> Tensor:
             return torch.stack([(m[4 * k : 4 * k + 3] * p).sum(0) + m[4 * k + 3] for k in range(3)])
@@ -160,6 +164,7 @@ class ClipTruth:
         forward, _, bend = state(j)
         return move(forward, deform.apply(kind, unit, bend))
 
+    @hot
     def pair(self, i: int | Tensor, j: int | Tensor) -> PairTruth:
         """Exact truth of frames i and j of every clip; i, j are numbers or (B,)."""
         clip, i = self._rows(i)
@@ -209,6 +214,7 @@ class ClipTruth:
         )
         return torch.where(sky[..., None], away, world)
 
+    @hot
     def flow(self, i: int | Tensor, j: int | Tensor) -> Tensor:
         """Image motion (B, H, W, 2) in pixels of what frame i sees, from frame i to frame j; the sky's by rotation."""
         clip, i = self._rows(i)

@@ -1,8 +1,10 @@
 """Where training and validation pairs come from: rendered on the fly, or clips rendered to disk."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 
 import torch
 
@@ -27,18 +29,24 @@ class RenderedPairs:
     split: str = "train"
     strides: tuple[int, int] = (1, 8)
     still_fraction: float = 0.25
+    compile: bool = False
+    """Render with fused kernels."""
+    _turn: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     def draw(self, batch: int, size: tuple[int, int], generator: torch.Generator) -> PairTruth:
         """Pairs at exactly `size`."""
-        return sample_pairs(
-            batch,
-            size=size,
-            split=self.split,
-            generator=generator,
-            strides=self.strides,
-            still_fraction=self.still_fraction,
-            device=self.device,
-        )
+        # A GPU renders one batch at a time anyway; several workers at once would only add up its memory.
+        with nullcontext() if torch.device(self.device).type == "cpu" else self._turn:
+            return sample_pairs(
+                batch,
+                size=size,
+                split=self.split,
+                generator=generator,
+                strides=self.strides,
+                still_fraction=self.still_fraction,
+                device=self.device,
+                compile=self.compile,
+            )
 
 
 class CachedPairs:

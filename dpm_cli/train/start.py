@@ -158,7 +158,9 @@ def _source(options: TrainOptions) -> tuple[PairSource, str]:
         source = CachedPairs(options.caches, options.strides)
         line = f"dpm synth, {len(source)} clips rendered to disk"
     else:
-        source = RenderedPairs(options.device, "train", options.strides, options.still_fraction)
+        source = RenderedPairs(
+            options.device, "train", options.strides, options.still_fraction, options.compile
+        )
         line = "dpm synth, train split, new scenes for every batch"
     if not options.data:
         return source, line
