@@ -79,7 +79,9 @@ def plot_run(folder: Path, path: Path) -> None:
         "depth AbsRel, focal (validation)": lines(scores, "absrel", "focal_error"),
         "motion IoU, movers' error / size": lines(scores, "motion_iou", "mover_error"),
         "training: log depth, points": lines(training, "depth", "gradient", "coarse", "distance"),
-        "training: motion, pose": lines(training, "movers", "static", "motion", "pose"),
+        "training: motion, pose, certainty": lines(
+            training, "movers", "static", "motion", "pose", "log_certainty"
+        ),
         "pairs/s, learning rate x 1000": {
             "pairs/s": (training["pairs"], training["speed"]),
             "rate": (training["pairs"], training["rate"] * 1000),

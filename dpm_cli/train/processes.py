@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -11,6 +12,8 @@ from torch import Tensor
 
 _MESSAGE = 64 << 20
 """Numbers in one message, about."""
+_PATIENCE = timedelta(hours=1)
+"""The others wait while the chief renders a cache, validates or writes; NCCL alone would give up after ten minutes."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def joined(device: torch.device) -> Iterator[Processes]:
     if device.type == "cuda":
         # What NCCL moves by default lies on the current device, which is the first card until told.
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
     try:
         yield Processes(dist.get_rank(), world)
     finally:
