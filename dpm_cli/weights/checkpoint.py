@@ -90,6 +90,7 @@ def save_checkpoint(
     unshared = {name: tensor.detach().contiguous() for name, tensor in state.items()}
     with atomic_path(Path(path)) as temporary:
         save_file(unshared, temporary, metadata=header)
+        temporary.chmod(0o644)  # safetensors writes for the owner's eyes only
 
 
 def _read_safetensors(path: Path) -> Checkpoint:
