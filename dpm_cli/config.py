@@ -89,5 +89,7 @@ def parse_formats(text: str) -> tuple[str, ...]:
     names = () if text == "none" else tuple(n.strip() for n in text.split(",") if n.strip())
     unknown = [n for n in names if n not in RUN_FORMATS]
     if unknown:
-        raise UsageError(f"--format {unknown[0]}: choose from {', '.join(RUN_FORMATS)}, or none")
+        raise UsageError(
+            f"--format {unknown[0]}: choose from {', '.join(RUN_FORMATS)}, or none; dpm export writes others"
+        )
     return names

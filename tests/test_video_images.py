@@ -64,6 +64,8 @@ def test_damaged_images_are_one_line(tmp_path, picture):
     (tmp_path / "b.png").write_bytes((tmp_path / "b.png").read_bytes()[:120])
     with pytest.raises(InputError, match=r"b\.png cannot be read"):
         read_image(tmp_path / "b.png")
+    with pytest.raises(InputError, match=r"c\.png does not exist"):
+        image_size(tmp_path / "c.png")
 
 
 def test_resize_averages_areas(picture):

@@ -68,14 +68,19 @@ class CameraPath:
         return rigid(spin @ turn, position)
 
 
+def check_camera(name: str) -> None:
+    """UsageError unless it is one of CAMERA_KINDS."""
+    if name not in CAMERA_KINDS:
+        raise UsageError(f"unknown camera {name!r}: choose one of {', '.join(CAMERA_KINDS)}")
+
+
 def kind_index(draw: Draw, camera: str | Tensor | None) -> Tensor:
     """Kind (B,) of each path: drawn, or the one asked for (a name for all, or an index for each)."""
     if camera is None:
         return draw.choice("camera/kind", KIND_WEIGHTS)
     if isinstance(camera, Tensor):
         return camera
-    if camera not in CAMERA_KINDS:
-        raise UsageError(f"unknown camera {camera!r}: choose one of {', '.join(CAMERA_KINDS)}")
+    check_camera(camera)
     return torch.full_like(draw.seeds, CAMERA_KINDS.index(camera))
 
 

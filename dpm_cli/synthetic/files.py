@@ -11,6 +11,7 @@ from PIL import Image
 from dpm_cli.errors import UsageError
 from dpm_cli.files import atomic_path
 from dpm_cli.progress import Reporter, SilentReporter
+from dpm_cli.synthetic.camera_paths import check_camera
 from dpm_cli.synthetic.fuse import fusing
 from dpm_cli.synthetic.render import render_clips
 from dpm_cli.synthetic.seeds import scene_seed
@@ -92,13 +93,16 @@ def render_files(
             f"{out} can hold one mp4 only: give a folder for several clips or for frames"
         )
     jobs = [(n, *clip_paths(out, split, n, form)) for n in range(index, index + clips)]
+    if camera is not None:
+        check_camera(camera)
+    first = scene_seed(split, index)
     there = [p for _, *paths in jobs for p in paths if p.exists()]
     if there and not overwrite:
         raise UsageError(f"{there[0]} exists: give --overwrite or another place")
     results = []
     with fusing(compile), (reporter or SilentReporter()).task("render", clips) as advance:
-        for number, clip, path in jobs:
-            seeds = [scene_seed(split, number)]
+        for seed, (_, clip, path) in enumerate(jobs, first):
+            seeds = [seed]
             truth = render_clips(
                 seeds, frames, size, camera=camera, supersample=supersample, device=device
             )

@@ -25,6 +25,8 @@ def image_size(path: Path) -> tuple[int, int]:
         with Image.open(path) as image:
             width, height = image.size
             turned = image.getexif().get(_ORIENTATION) in _UPRIGHT_SWAPS
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist") from error
     except (OSError, UnidentifiedImageError) as error:
         raise InputError(f"{path} cannot be read as an image") from error
     return (width, height) if turned else (height, width)
