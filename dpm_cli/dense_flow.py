@@ -23,15 +23,24 @@ _PRESETS = {
 }
 
 
-def dis_flow(image_1: np.ndarray, image_2: np.ndarray, preset: Preset = "medium") -> np.ndarray:
-    """Flow (H, W, 2) float32 in pixels from `image_1` to `image_2`, both (H, W, 3) or (H, W) uint8."""
+def dis_flow(
+    image_1: np.ndarray,
+    image_2: np.ndarray,
+    preset: Preset = "medium",
+    start: np.ndarray | None = None,
+) -> np.ndarray:
+    """Flow (H, W, 2) float32 in pixels from `image_1` to `image_2`, both (H, W, 3) or (H, W) uint8.
+
+    `start` (H, W, 2) float32 is where the search begins, at every level of the pyramid; else nothing moves.
+    """
     grey = [cv2.cvtColor(i, cv2.COLOR_RGB2GRAY) if i.ndim == 3 else i for i in (image_1, image_2)]
     matcher = cv2.DISOpticalFlow.create(_PRESETS[preset])
     if preset == "fine":
         matcher.setVariationalRefinementAlpha(40.0)
         matcher.setVariationalRefinementIterations(10)
         grey = [cv2.GaussianBlur(g, (0, 0), 0.8) for g in grey]
-    return matcher.calc(grey[0], grey[1], None)  # pyright: ignore
+    begin = None if start is None else start.copy()
+    return matcher.calc(grey[0], grey[1], begin)  # pyright: ignore
 
 
 def pair_flows(

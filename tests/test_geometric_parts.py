@@ -1,19 +1,31 @@
 """Laws of the parts of the geometric predictor, on numbers instead of images."""
 
+import dataclasses
 import math
 
 import pytest
 import torch
 
 from dpm_cli.geometry import camera, rigid
-from dpm_cli.predictors.geometric import complete, epipolar, movers, pose, triangulate, turning
+from dpm_cli.predictors.geometric import (
+    complete,
+    epipolar,
+    movers,
+    pose,
+    relief,
+    robust,
+    triangulate,
+    turning,
+)
 from dpm_cli.predictors.geometric.epipolar import Matches
-from dpm_cli.predictors.geometric.matching import box, structure_tensor
+from dpm_cli.predictors.geometric.flow import fill_flow
+from dpm_cli.predictors.geometric.matching import DenseMatch, box, structure_tensor
+from dpm_cli.predictors.geometric.scene import Scene
 
 FOCAL = torch.tensor([300.0], dtype=torch.float64)
 
 
-def synthetic_matches(T, *, noise=0.0, mover_share=0.0, count=400, seed=0) -> Matches:
+def synthetic_matches(T, *, focal=FOCAL, noise=0.0, mover_share=0.0, count=400, seed=0) -> Matches:
     """Matches of random points seen by two cameras, T = cam2_from_cam1; some points also move by themselves."""
     rng = torch.Generator().manual_seed(seed)
     draw = lambda *shape: torch.rand(*shape, generator=rng, dtype=torch.float64)
@@ -21,10 +33,10 @@ def synthetic_matches(T, *, noise=0.0, mover_share=0.0, count=400, seed=0) -> Ma
     for forward in (T, rigid.invert(T)):
         pixels = (draw(count, 2) - 0.5) * torch.tensor([320.0, 200.0])
         depth = 2 + 6 * draw(count)
-        points = torch.cat((pixels / FOCAL, torch.ones(count, 1)), 1) * depth[:, None]
+        points = torch.cat((pixels / focal, torch.ones(count, 1)), 1) * depth[:, None]
         points[: int(mover_share * count)] += torch.tensor([0.1, 0.3, 0.0])
         seen = rigid.transform(forward, points)
-        target = FOCAL * seen[:, :2] / seen[:, 2:]
+        target = focal * seen[:, :2] / seen[:, 2:]
         parts.append((pixels, target + noise * torch.randn(count, 2, generator=rng)))
     source, target = (torch.stack([p[k] for p in parts])[None] for k in (0, 1))
     covariance = torch.tensor([0.01, 0.0, 0.01], dtype=torch.float64).expand(1, 2, count, 3)
@@ -210,3 +222,122 @@ def test_structure_tensor_of_a_ramp_and_box_means():
     torch.testing.assert_close(tensor, torch.tensor([9.0, 0.0, 0.0]))
     ones = torch.ones(1, 1, 7, 9)
     torch.testing.assert_close(box(ones, 5), ones)
+
+
+def test_a_flat_solution_is_unlikely_and_a_deep_one_is_not():
+    """The same matches explained with a turn and a step that cancel: nearly one depth (bas-relief)."""
+    T = camera_2((0.0, 0.0, 0.0), (0.3, 0.0, 0.0))
+    matches = synthetic_matches(T)
+    t = T[None, :3, 3] / T[:3, 3].norm()
+    deep = relief.surprise(T[None, :3, :3], t, matches, FOCAL)[0, 0]
+    turned = rigid.so3_exp(torch.tensor([0.0, -0.2, 0.0], dtype=torch.float64))[None]
+    flat = relief.surprise(turned, t, matches, FOCAL)[0, 0]
+    assert float(deep.abs()) < 1.5
+    assert float(flat) < -2
+
+
+def test_relief_says_nothing_where_noise_hides_it():
+    T = camera_2((0.0, 0.0, 0.0), (0.003, 0.0, 0.0))
+    matches = synthetic_matches(T, noise=0.5)
+    loose = Matches(matches.source, matches.target, 25 * matches.covariance, matches.weight)
+    t = torch.tensor([[1.0, 0.0, 0.0]], dtype=torch.float64)
+    unlikely = relief.surprise(torch.eye(3)[None].double(), t, loose, FOCAL)
+    assert float(unlikely.abs().max()) < 1.5
+
+
+def test_ground_below_is_likely_and_ground_above_is_not():
+    T = camera_2((0.0, 0.0, 0.0), (0.3, 0.0, 0.0))
+    matches = synthetic_matches(T)
+    row = matches.source[..., 1]
+    rho = 0.25 + 0.0015 * row
+    step = torch.tensor([1.0, -1.0], dtype=torch.float64)[:, None] * 0.3 * FOCAL * rho
+    target = matches.source + torch.stack((step, torch.zeros_like(step)), -1)
+    ground = Matches(matches.source, target, matches.covariance, matches.weight)
+    mirror = torch.tensor([1.0, -1.0])
+    above = dataclasses.replace(
+        ground, source=mirror * ground.source, target=mirror * ground.target
+    )
+    t, eye = T[None, :3, 3] / 0.3, torch.eye(3, dtype=torch.float64)[None]
+    assert float(relief.surprise(eye, t, ground, FOCAL)[0, 1].abs()) < 1.5
+    assert float(relief.surprise(eye, t, above, FOCAL)[0, 1]) < -4
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_pose_is_not_a_compromise_with_a_large_mover(seed):
+    """A third of the matches is 0.8 px off, both ways alike, as behind a slow mover whose flow leaks out."""
+    T = camera_2((0.0, 0.004, 0.0), (0.3, 0.0, 0.05))
+    matches = synthetic_matches(T, noise=0.1, count=1200, seed=seed)
+    matches.target[:, :, :420, 1] += torch.tensor([0.8, -0.8], dtype=torch.float64)[:, None]
+    found = pose.estimate(matches, FOCAL)
+    assert math.degrees(rigid.so3_angle(found.rotation[0] @ T[:3, :3].T)) < 0.02
+
+
+def test_inverse_depths_are_those_of_the_scene():
+    T = camera_2((0.02, -0.05, 0.01), (0.3, 0.1, 0.2))
+    rho, _ = relief.inverse_depths(
+        T[None, :3, :3], T[None, :3, 3] / T[:3, 3].norm(), synthetic_matches(T), FOCAL
+    )
+    baseline = float(T[:3, 3].norm())
+    assert float(rho.min()) > 0.99 * baseline / 8.5
+    assert float(rho.max()) < 1.01 * baseline / 1.5
+
+
+def test_narrow_views_with_noise_do_not_come_out_flat():
+    """A field of view of 20 degrees and 1 px noise: without the prior the turn is off by a multiple of this."""
+    focal = torch.tensor([900.0], dtype=torch.float64)
+    worst = []
+    for seed in range(4):
+        T = camera_2((0.0, 0.0, 0.0), (0.12, 0.0, 0.02))
+        matches = synthetic_matches(T, focal=focal, noise=1.0, seed=seed)
+        rough = Matches(matches.source, matches.target, 100 * matches.covariance, matches.weight)
+        found = pose.estimate(rough, focal)
+        worst.append(math.degrees(rigid.so3_angle(found.rotation[0])))
+    assert max(worst) < 1.0
+
+
+def test_prior_moves_a_minimum_as_far_as_the_statistics_say():
+    """400 values around 0, of which 100 each share one error, and a prior at 1 +- 1: a fifth of the way."""
+    data = torch.randn(1, 400, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    fit = robust.minimise(
+        lambda s: s["x"][:, None, None] - data,
+        lambda s, d: {"x": s["x"] + d[:, 0]},
+        {"x": torch.zeros(1, dtype=torch.float64)},
+        1,
+        torch.ones(1, 400, dtype=torch.float64),
+        iterations=40,
+        width=100.0,
+        prior=lambda s: s["x"][:, None] - 1,
+        correlated=100.0,
+    )
+    assert abs(float(fit.state["x"] - data.mean()) - 0.2) < 0.1
+
+
+def flow_case(share: float, length: float):
+    """A sheet at depth 2 before a camera that steps sideways; `share` of its pixels came back."""
+    height, width, focal = 20, 40, torch.tensor([50.0])
+    rays = triangulate.centred_rays(height, width, focal, torch.zeros(2))
+    own = 2 * rays.expand(2, -1, -1, -1)
+    other = rigid.rigid(torch.eye(3).expand(2, 3, 3), torch.tensor([[length, 0, 0]]).expand(2, 3))
+    back = torch.zeros(1, 2, height, width, dtype=torch.bool)
+    back[..., : round(share * width)] = True
+    flow = torch.zeros(1, 2, height, width, 2)
+    flow[..., 0] = 2.5
+    error = torch.where(back, 0.0, 30.0)
+    match = DenseMatch(flow, error, torch.zeros(1, 2, height, width, 3), back)
+    ones = torch.ones(2, height, width)
+    scene = Scene(ones / 2, ones, -ones, ones, other[:, :3, :3], other[:, :3, 3])
+    return fill_flow(own, other, match, scene, focal.expand(2), torch.zeros(2))[..., 0], back[0]
+
+
+def test_lost_flow_is_filled_by_a_camera_that_explains_enough():
+    flow, back = flow_case(0.5, 0.1)
+    assert (flow - 2.5).abs()[back].max() == 0
+    inner = ~back & (torch.arange(40) < 37)
+    torch.testing.assert_close(flow[inner], torch.full_like(flow[inner], 2.5))
+
+
+@pytest.mark.parametrize(("share", "length"), [(0.1, 0.1), (0.5, 1.0)])
+def test_lost_flow_stays_as_measured_where_geometry_deserves_no_trust(share, length):
+    """Too little came back; or the camera claims flow far longer than any that did."""
+    flow, _ = flow_case(share, length)
+    assert (flow == 2.5).all()

@@ -32,6 +32,8 @@ _SHARPEST = 0.06
 """Least deviation of log focal length that one pair may claim: the candidates lie 0.15 apart."""
 _MOVING_EXTRA = 3.0
 """What the two more unknowns of the moving model must gain."""
+_CORRELATED = 30.0
+"""Matches that share one error, and what else makes the likelihood of a focal length too sharp."""
 _PAIR_CAP = 8.0
 """Most that one pair may say against a candidate, in log likelihood: a pair with a wrong pose is outvoted."""
 
@@ -93,7 +95,7 @@ def _pick_pair(frames: FrameReader, anchor: int) -> tuple[int, matching.DenseMat
     for stride in strides:
         grey = _grey(frames.read([anchor, anchor + stride]))
         tensors = matching.structure_tensor(grey.float())
-        match = matching.dense_match(grey[None], tensors[None])
+        match = matching.dense_match(grey[None], tensors[None], seeded=False)
         share = float(match.consistent.float().mean())
         if best is None or share > best[0]:
             best = (share, stride, match)
@@ -158,7 +160,7 @@ def _turning(
     found = []
     for start, px in zip(starts, starts_px, strict=True):
         fit = turning.refine_with_focal(start.rotation, matches, torch.full_like(noise, px))
-        spread = (fit.covariance[:, 3, 3] * pose.CORRELATED).sqrt().clamp_min(_SHARPEST)
+        spread = (fit.covariance[:, 3, 3] * _CORRELATED).sqrt().clamp_min(_SHARPEST)
         found.append((_cost(fit, matches, noise), fit.state["log_focal"], spread))
     cost, log_focal, spread = (torch.stack(x) for x in zip(*found, strict=True))
     best = cost.argmin(0, keepdim=True)
@@ -168,7 +170,7 @@ def _turning(
 def _cost(fit: robust.Fit, matches: epipolar.Matches, noise: Tensor) -> Tensor:
     """Robust half squared error (B,) in units of the noise; matches share their errors."""
     gm = (matches.weight.flatten(1) * robust.geman_mcclure(fit.residuals, 3 * noise)).sum(1)
-    return 4.5 * gm / pose.CORRELATED
+    return 4.5 * gm / _CORRELATED
 
 
 def _axis_angle(rotation: Tensor) -> Tensor:

@@ -63,22 +63,35 @@ def complete(
     rounds: int = 3,
     width: float = 1.5,
     finest: int = 0,
+    jump: Tensor | None = None,
 ) -> Tensor:
     """Maps (N, H, W) from data and weight (N, H, W) = 1 / variance and links `right`, `down` in the same unit.
 
     Data further than about `width` standard deviations from the solution lose their weight, round by round. The last
-    round goes down to level `finest` of the pyramid (1 = half resolution), the others to half resolution.
+    round goes down to level `finest` of the pyramid (1 = half resolution), the others to half resolution. If `jump`
+    (N, 1, 1) is given, links across which the solution differs by more lose their strength in the same way: data may
+    then break a surface where the image shows no edge.
     """
+    links = right, down
     robust = weight
     solution = data
     for number in range(rounds):
         last = number == rounds - 1
-        grid = Grid(robust, robust * data, right, down)
+        grid = Grid(robust, robust * data, *links)
         solution = _cascade(grid, stop=finest if last else 1)
         if not last:
             off2 = weight * (solution - data).square() / width**2
             robust = weight / (1 + off2).square()
+            if jump is not None:
+                links = _broken(solution, right, down, jump)
     return solution
+
+
+def _broken(solution: Tensor, right: Tensor, down: Tensor, jump: Tensor) -> tuple[Tensor, Tensor]:
+    """Links (N, H, W), a quarter where neighbours differ by `jump` (N, 1, 1), and less beyond."""
+    dx = torch.nn.functional.pad(solution.diff(dim=2), (0, 1)) / jump
+    dy = torch.nn.functional.pad(solution.diff(dim=1), (0, 0, 0, 1)) / jump
+    return right / (1 + dx.square()).square(), down / (1 + dy.square()).square()
 
 
 def _cascade(grid: Grid, stop: int, iterations: int = 12) -> Tensor:

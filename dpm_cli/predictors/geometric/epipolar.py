@@ -5,6 +5,7 @@ is the one-sided distance. Both flow directions are used with the roles of the i
 symmetric. The translation is a unit vector: its length cannot be known from two views (Hartley and Zisserman, 9.6).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -93,8 +94,14 @@ def refine(
     focal_px: Tensor,
     *,
     iterations: int = 12,
+    prior: Callable[[Tensor, Tensor], Tensor] | None = None,
+    correlated: Tensor | float = 1.0,
+    width: float = 3.0,
 ) -> robust.Fit:
-    """Robust maximum-likelihood pose from a start (B, 3, 3), (B, 3); state keys rotation, translation."""
+    """Robust pose from a start (B, 3, 3), (B, 3); state keys rotation, translation.
+
+    `prior(rotation, translation)` (B, P), `correlated` and `width` are as in `robust.minimise`.
+    """
     start = {"rotation": rotation, "translation": translation}
     return robust.minimise(
         lambda s: distances(s["rotation"], s["translation"], matches, focal_px),
@@ -104,6 +111,9 @@ def refine(
         matches.weight.flatten(1),
         iterations=iterations,
         floor=0.2,
+        width=width,
+        prior=prior and (lambda s: prior(s["rotation"], s["translation"])),
+        correlated=correlated,
     )
 
 

@@ -9,17 +9,22 @@ constants are from).
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dpm_cli.dense_flow import consistency_error, dis_flow
 from dpm_cli.geometry.camera import pixel_grid
 from dpm_cli.predictors.geometric.epipolar import Matches
+from dpm_cli.predictors.geometric.seeds import flow_starts
 
 GREY_NOISE = 2.0
 """Grey levels (0..255) by which the same point differs between two images: noise, compression, shading."""
 PATCH = 9
 FLOOR_PX = 0.10
+LOST_SHARE = 0.65
+"""Share of pixels that must come back, else the flow is taken to be lost somewhere; a rigid scene seen with
+two thirds of overlap has more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,19 +57,44 @@ def box(maps: Tensor, size: int) -> Tensor:
     return pool(rows, (1, size), 1, (0, half), count_include_pad=False)
 
 
-def dense_match(grey: Tensor, tensors: Tensor) -> DenseMatch:
-    """Match images grey (B, 2, H, W) uint8, with their structure tensors (B, 2, 3, H, W)."""
-    arrays = grey.cpu().numpy()
-    flows = [dis_flow(a[v], a[1 - v], "fine") for a in arrays for v in (0, 1)]
-    flow = torch.stack([torch.from_numpy(f) for f in flows]).unflatten(0, (-1, 2)).to(grey.device)
+def dense_match(grey: Tensor, tensors: Tensor, *, seeded: bool = True) -> DenseMatch:
+    """Match images grey (B, 2, H, W) uint8, with their structure tensors (B, 2, 3, H, W).
+
+    Where little comes back the flow is sought again from a start by features, if `seeded`; what comes back more stays.
+    """
+    flow = torch.stack([_flow_both_ways(a, seeded) for a in grey.cpu().numpy()]).to(grey.device)
     error = consistency_error(flow)
     smooth = box(error.flatten(0, 1)[:, None].clamp_max(8).square(), 11)[:, 0].view_as(error)
+    return DenseMatch(flow, error, _covariance(tensors, smooth), _consistent(flow, error))
+
+
+def _flow_both_ways(images: np.ndarray, seeded: bool) -> Tensor:
+    """Flow (2, H, W, 2) of images (2, H, W) uint8, 1 to 2 and 2 to 1."""
+
+    def flows(starts) -> Tensor:
+        found = [dis_flow(images[v], images[1 - v], "fine", starts[v]) for v in (0, 1)]
+        return torch.from_numpy(np.stack(found))
+
+    def share(flow: Tensor) -> float:
+        return float(_consistent(flow[None], consistency_error(flow[None])).float().mean())
+
+    plain = flows((None, None))
+    if not seeded or (matched := share(plain)) >= LOST_SHARE:
+        return plain
+    starts = flow_starts(images[0], images[1])
+    if starts is None:
+        return plain
+    again = flows(starts)
+    return again if share(again) > matched else plain
+
+
+def _consistent(flow: Tensor, error: Tensor) -> Tensor:
+    """(B, 2, H, W): lands inside and comes back; flow (B, 2, H, W, 2), error (B, 2, H, W)."""
     height, width = flow.shape[2:4]
     target = pixel_grid(height, width, device=flow.device) + flow
     limit = torch.tensor((width - 1, height - 1), dtype=flow.dtype, device=flow.device)
     inside = ((target >= 0) & (target <= limit)).all(-1)
-    consistent = inside & (error < 0.7 + 0.03 * flow.norm(dim=-1))
-    return DenseMatch(flow, error, _covariance(tensors, smooth), consistent)
+    return inside & (error < 0.7 + 0.03 * flow.norm(dim=-1))
 
 
 def _covariance(tensors: Tensor, error2: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The relative camera of a pair: moving, turning or still, decided by a stated criterion.
 
-    MAGSAC++ and locally optimised RANSAC (five-point, cv2),
+    MAGSAC++ and locally optimised RANSAC (five-point,
+    cv2) on all and on textured matches,
     rotation with three directions                   ->  robust refinement of all  ->  cheapest  ->  moving
     robust rotation only                                                                         ->  turning or still
 
@@ -11,6 +12,7 @@ more than noise; otherwise depth is not observable and saying so is the honest a
 explains one mover before a turning camera, at least `PARALLAX_SHARE` of the matches must need it.
 """
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -20,7 +22,7 @@ import torch
 from torch import Tensor
 
 from dpm_cli.geometry import rigid
-from dpm_cli.predictors.geometric import epipolar, robust, turning
+from dpm_cli.predictors.geometric import epipolar, relief, robust, turning
 from dpm_cli.predictors.geometric.epipolar import Matches
 
 STILL_PX = 0.35
@@ -29,10 +31,17 @@ PARALLAX_SHARE = 0.2
 """Share of matches that must move by parallax; fewer may as well be a mover before a turning camera."""
 ENOUGH = 60
 """Matches, both directions together, below which nothing is estimated."""
-_SAMPLERS = ((cv2.USAC_MAGSAC, 0.7), (cv2.USAC_ACCURATE, 0.3), (cv2.USAC_ACCURATE, 1.0))
+WIDTH = 1.0
+"""Deviations of the noise beyond which a match has little say. As narrow as this, the minimum is the motion that most
+matches agree on exactly; at three deviations it may be a compromise of a large mover and the background, whose
+own residuals then make the noise, and with it the width, larger."""
+_SAMPLERS = ((cv2.USAC_MAGSAC, 0.7), (cv2.USAC_ACCURATE, 0.3))
 """Method and threshold in pixels. MAGSAC++ alone may average a large mover and the background into one motion."""
-CORRELATED = 30.0
-"""Neighbouring flow vectors share their errors; the number of independent ones is this much smaller."""
+INDEPENDENT = 50
+"""Neighbouring flow vectors share their errors; so many are independent, however many are used. The errors of
+direction on rendered clips say so."""
+ABSORBED = 4.0
+"""Of the variance of a pose so much is absorbed by the depths that come with it; the rest is handed on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +87,7 @@ def estimate(matches: Matches, focal_px: Tensor) -> PairPose:
     moving, turned = moving & enough, enough & (shift >= STILL_PX)
     eye = torch.eye(3, dtype=R.dtype, device=R.device).expand_as(R)
     still = torch.where(turned[:, None, None], turn.state["rotation"], eye)
-    spread = move.covariance.diagonal(dim1=1, dim2=2) * CORRELATED
+    spread = move.covariance.diagonal(dim1=1, dim2=2) * _sharing(matches)[:, None] / ABSORBED
     sigma = torch.stack((spread[:, :3].sum(1), spread[:, 3:].sum(1)), 1).sqrt()
     return PairPose(
         torch.where(moving[:, None, None], R, still),
@@ -93,17 +102,44 @@ def estimate(matches: Matches, focal_px: Tensor) -> PairPose:
 def fit_motion(matches: Matches, focal_px: Tensor, turned: Tensor) -> robust.Fit:
     """Best moving-camera pose over all starts; `turned` (B, 3, 3) is the rotation-only solution."""
     axes = torch.eye(3, dtype=turned.dtype, device=turned.device)
-    starts = [sampled(matches, focal_px, turned, *choice) for choice in _SAMPLERS]
+    starts = [
+        sampled(some, focal_px, turned, *choice)
+        for some in (matches, _textured(matches))
+        for choice in _SAMPLERS
+    ]
     starts += [(turned, axis.expand(len(turned), 3)) for axis in axes]
     R, t = (torch.stack([s[k] for s in starts], 1) for k in (0, 1))
     batch, count = R.shape[:2]
     index = torch.arange(batch, device=R.device).repeat_interleave(count)
     few, focals = matches.thin(4)[index], focal_px[index]
-    rough = epipolar.refine(R.flatten(0, 1), t.flatten(0, 1), few, focals, iterations=8)
+    rough = epipolar.refine(
+        R.flatten(0, 1), t.flatten(0, 1), few, focals, iterations=8, width=WIDTH
+    )
     cost = _cost(rough, few, focals, count).view(batch, count)
     best = torch.arange(batch, device=R.device) * count + cost.argmin(1)
     state = {k: v[best] for k, v in rough.state.items()}
-    return epipolar.refine(state["rotation"], state["translation"], matches, focal_px)
+    return epipolar.refine(
+        state["rotation"],
+        state["translation"],
+        matches,
+        focal_px,
+        prior=lambda R, t: relief.surprise(R, t, matches, focal_px),
+        correlated=_sharing(matches),
+        width=WIDTH,
+    )
+
+
+def _textured(matches: Matches) -> Matches:
+    """The half of every pair's matches whose flow is known best: in flat areas it leaks in from what is around."""
+    variance = matches.covariance[..., 0] + matches.covariance[..., 2]
+    used = variance.masked_fill(matches.weight <= 0, torch.nan)
+    best = variance <= used.flatten(1).nanmedian(dim=1).values[:, None, None]
+    return dataclasses.replace(matches, weight=matches.weight * best)
+
+
+def _sharing(matches: Matches) -> Tensor:
+    """Matches (B,) that share one error."""
+    return ((matches.weight > 0).sum((1, 2)) / INDEPENDENT).clamp_min(1).to(matches.weight.dtype)
 
 
 def sampled(
@@ -138,10 +174,12 @@ def _cost(fit: robust.Fit, matches: Matches, focal_px: Tensor, group: int) -> Te
     """Robust cost (B,) at the smallest noise of each group of `group` starts, plus what lies behind the cameras."""
     noise = fit.noise.view(-1, group).amin(1).repeat_interleave(group)
     weight = matches.weight.flatten(1)
-    cost = (weight * robust.geman_mcclure(fit.residuals, 3 * noise)).sum(1)
+    cost = (weight * robust.geman_mcclure(fit.residuals, WIDTH * noise)).sum(1)
     front = epipolar.facing(
         fit.state["rotation"], fit.state["translation"], matches, focal_px
     ).abs()
+    unlikely = relief.surprise(fit.state["rotation"], fit.state["translation"], matches, focal_px)
+    cost = cost + _sharing(matches) / WIDTH**2 * unlikely.square().sum(1)
     return cost / weight.sum(1).clamp_min(1e-9) - 0.1 * front
 
 

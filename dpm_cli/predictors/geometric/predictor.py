@@ -14,6 +14,7 @@ from dpm_cli.geometry import camera, rigid
 from dpm_cli.predictors.geometric import matching, pose
 from dpm_cli.predictors.geometric.calibrate import PRIOR_FOV_DEG, Calibration, calibrate
 from dpm_cli.predictors.geometric.complete import edge_links
+from dpm_cli.predictors.geometric.flow import fill_flow
 from dpm_cli.predictors.geometric.movers import nearest_on_ray
 from dpm_cli.predictors.geometric.scene import Scene, reconstruct
 from dpm_cli.predictors.geometric.triangulate import centred_rays
@@ -22,8 +23,6 @@ from dpm_cli.structures import Clip, PairPrediction
 
 EDGE_CONTRAST = 20.0 / 255
 """Colour difference between neighbours that halves their link."""
-LOST_PX = 2.0
-"""Forward-backward error, plus 5 % of the flow, beyond which a static pixel's flow is taken from the geometry."""
 _LUMA = (0.299, 0.587, 0.114)
 
 
@@ -111,7 +110,7 @@ def _assemble(
     own = rays / scene.inverse_depth[..., None]
     other_from_this = rigid.rigid(scene.rotation, scene.translation)
     this_from_other = rigid.invert(other_from_this)
-    flow = _flow(own, other_from_this, match, scene, focal, centre.float())
+    flow = fill_flow(own, other_from_this, match, scene, focal, centre.float())
     target = torch.cat((rays[..., :2] + flow / focal[:, None, None, None], rays[..., 2:]), -1)
     moved = nearest_on_ray(
         own, this_from_other[:, :3, 3], target @ this_from_other[:, None, :3, :3].mT
@@ -129,27 +128,6 @@ def _assemble(
         valid_logit=scene.valid_odds.unflatten(0, (-1, 2)),
         status=status,
     )
-
-
-def _flow(
-    own: Tensor,
-    other_from_this: Tensor,
-    match: matching.DenseMatch,
-    scene: Scene,
-    focal_px: Tensor,
-    centre: Tensor,
-) -> Tensor:
-    """Flow (N, H, W, 2): measured where it comes back, from depth and camera where it does not and nothing moves."""
-    seen = rigid.transform_map(other_from_this, own)
-    z = seen[..., 2:].clamp_min(1e-2)
-    pixels = camera.pixel_grid(*own.shape[1:3], device=own.device)
-    rigid_flow = seen[..., :2] / z * focal_px[:, None, None, None] + centre - pixels
-    measured, error = match.flow.flatten(0, 1), match.error.flatten(0, 1)
-    size = torch.tensor((own.shape[2] - 1, own.shape[1] - 1), device=own.device)
-    inside = [((p >= 0) & (p <= size)).all(-1) for p in (pixels + measured, pixels + rigid_flow)]
-    lost = ~(inside[0] & inside[1]) | (error > LOST_PX + 0.05 * measured.norm(dim=-1))
-    hidden = lost & (scene.motion_odds < 0) & (seen[..., 2] > 1e-2)
-    return torch.where(hidden[..., None], rigid_flow, measured)
 
 
 def _confidence(scene: Scene, step: Tensor) -> Tensor:

@@ -56,32 +56,44 @@ def minimise(
     iterations: int = 12,
     floor: float = 0.02,
     width: float = 3.0,
+    prior: Callable[[State], Tensor] | None = None,
+    correlated: Tensor | float = 1.0,
 ) -> Fit:
     """Minimise sum_m weights * GM(residual / (width * noise)) per problem.
 
     `residual(state)` is (B, M, C) and `retract(state, delta (B, D))` moves the state; `weights` is (B, M). The noise
-    is estimated anew at each iteration, never below `floor`.
+    is estimated anew at each iteration, never below `floor`. `prior(state)` (B, P) is what is known beforehand, in
+    standard deviations; it counts as much as `correlated` residuals (a number or (B,)), for so many share one error.
     """
     state = start
     r = residual(state)
+    believe = prior or (lambda s: r.new_zeros(len(r), 1))
+    p = believe(state)
     damping = torch.full_like(r[:, 0, 0], 1e-3)
     basis = torch.eye(unknowns, dtype=r.dtype, device=r.device)
     hessian = basis.expand(len(r), -1, -1)
     for _ in range(iterations):
         scale = width * noise_scale(r, weights, floor)
-        columns = [residual(retract(state, _STEP * b.expand(len(r), -1))) - r for b in basis]
-        J = torch.stack(columns, -1) / _STEP
+        nearby = [retract(state, _STEP * b.expand(len(r), -1)) for b in basis]
+        J = torch.stack([residual(n) - r for n in nearby], -1) / _STEP
+        Jp = torch.stack([believe(n) - p for n in nearby], -1) / _STEP
         r2 = r.square().sum(-1) / scale[:, None].square()
         w = (weights / (1 + r2).square())[..., None, None]
         hessian = (w * J).flatten(1, 2).mT @ J.flatten(1, 2)
         gradient = ((w * J).flatten(1, 2).mT @ r.flatten(1)[..., None])[..., 0]
+        # One standard deviation of the prior weighs as one of the noise does, which is scale / width.
+        share = (correlated * (scale / width).square())[:, None, None]
+        hessian = hessian + share * (Jp.mT @ Jp)
+        gradient = gradient + (share * (Jp.mT @ p[..., None]))[..., 0]
         ridge = torch.diag_embed(hessian.diagonal(dim1=1, dim2=2).clamp_min(1e-12))
         delta = -torch.linalg.solve(hessian + damping[:, None, None] * ridge, gradient)
         trial = retract(state, delta)
-        r_trial = residual(trial)
-        gain = (weights * (geman_mcclure(r, scale) - geman_mcclure(r_trial, scale))).sum(-1) > 0
+        r_trial, p_trial = residual(trial), believe(trial)
+        fall = (weights * (geman_mcclure(r, scale) - geman_mcclure(r_trial, scale))).sum(-1)
+        fall = fall + correlated / width**2 * (p.square() - p_trial.square()).sum(-1)
+        gain = fall > 0
         state = {k: _select(gain, trial[k], state[k]) for k in state}
-        r = _select(gain, r_trial, r)
+        r, p = _select(gain, r_trial, r), _select(gain, p_trial, p)
         damping = torch.where(gain, damping / 4, damping * 8).clamp(1e-9, 1e6)
     noise = noise_scale(r, weights, floor)
     ridge = torch.diag_embed(hessian.diagonal(dim1=1, dim2=2).clamp_min(1e-12))

@@ -21,6 +21,8 @@ from dpm_cli.predictors.geometric.triangulate import Parallax, triangulate
 
 ROUGHNESS = 0.02
 """Neighbouring pixels of one surface differ in inverse depth by about this much of its median."""
+JUMP = 3.0
+"""Deviations of roughness between neighbours that are taken for the edge of a surface."""
 CORRELATED = 25.0
 """Pixels that share one flow error; the weight of each is divided by it."""
 PRIOR_SPREAD = 1.5
@@ -100,7 +102,8 @@ def _static_depth(
     pull = 1 / (PRIOR_SPREAD * median).square()
     flat = inverse_depth_prior(*seen.shape[1:], device=seen.device) * median
     data = weight * (parallax.inverse_depth - flat) / (weight + pull)
-    rho = flat + complete(data, weight + pull, right * stiffness, down * stiffness)
+    jump = JUMP * ROUGHNESS * median
+    rho = flat + complete(data, weight + pull, right * stiffness, down * stiffness, jump=jump)
     return rho, weight * median.square()
 
 
