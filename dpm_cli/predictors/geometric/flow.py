@@ -18,6 +18,9 @@ TRUSTED_SHARE = 0.25
 """Share of a view's pixels that must come back and be explained as static before the rest is filled."""
 LONGEST = 1.5
 """Longest flow that is filled in, of the longest (99 %) of the static pixels that came back."""
+KNOWN_DEPTH = 0.25
+"""Expected relative error of depth above which it is more prior than data: no ground to overrule a flow that at
+least stays in the picture."""
 NEAREST = 0.1
 """Depth in the other camera, of that in its own, below which the projection blows up."""
 _THIN = 4
@@ -44,7 +47,8 @@ def fill_flow(
     static = scene.motion_odds < 0
     limit = _longest(length, match.consistent.flatten(0, 1) & static)
     sane = (rigid_flow.norm(dim=-1) <= limit) & (seen[..., 2] > NEAREST * own[..., 2])
-    return torch.where((lost & static & sane)[..., None], rigid_flow, measured)
+    known = (scene.relative_sigma < KNOWN_DEPTH) | ~inside[1]
+    return torch.where((lost & static & sane & known)[..., None], rigid_flow, measured)
 
 
 def _longest(length: Tensor, explained: Tensor) -> Tensor:
