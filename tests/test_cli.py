@@ -1,5 +1,7 @@
 """The commands as a user types them: results on stdout, one line on stderr, the right exit code."""
 
+import errno
+import importlib
 import json
 import os
 import subprocess
@@ -228,6 +230,18 @@ def test_flow_of_two_images(dpm, photos, truth, tmp_path):
     )
     assert code == 2
     assert "--overwrite" in err
+
+
+def test_a_place_that_cannot_be_written_is_one_line(dpm, photos, tmp_path, monkeypatch):
+    def refused(*arguments, **options):
+        raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "locked"))
+
+    module = importlib.import_module("dpm_cli.pipeline.reconstruct")
+    monkeypatch.setattr(module, "examine_folder", refused)
+    code, _, err = dpm("reconstruct", photos, "-o", tmp_path / "run", "--model", "oracle", "-q")
+    assert code == 1
+    assert "locked cannot be written: Permission denied" in err.replace("\n", "")
+    assert "Traceback" not in err
 
 
 def test_an_interrupt_is_130(dpm, photos, tmp_path, monkeypatch):

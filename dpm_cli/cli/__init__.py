@@ -1,5 +1,6 @@
 """The command line: the table of commands, and the boundary where errors become one line and an exit code."""
 
+import errno
 import os
 import sys
 from typing import Annotated, NoReturn
@@ -27,6 +28,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+_UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR}
+"""What a disk says that is full, write-protected or another's; anything else is a defect and keeps its traceback."""
 
 
 def _version(value: bool) -> None:
@@ -73,10 +78,12 @@ def main() -> None:
     try:
         app()
     except DpmError as error:
-        stderr_console().print(
-            f"dpm: {error}", style="red", markup=False, highlight=False, soft_wrap=True
-        )
-        sys.exit(error.exit_code)
+        _complain(str(error), error.exit_code)
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        place = error.filename or "the output"
+        _complain(f"{place} cannot be written: {error.strerror}; choose another place with -o", 1)
 
 
 def _complain(message: str, exit_code: int) -> NoReturn:
