@@ -20,7 +20,7 @@ LONGEST = 1.5
 """Longest flow that is filled in, of the longest (99 %) of the static pixels that came back."""
 KNOWN_DEPTH = 0.25
 """Expected relative error of depth above which it is more prior than data: no ground to overrule a flow that at
-least stays in the picture."""
+least stays in the picture. A camera that only turns needs no depth."""
 NEAREST = 0.1
 """Depth in the other camera, of that in its own, below which the projection blows up."""
 _THIN = 4
@@ -47,7 +47,8 @@ def fill_flow(
     static = scene.motion_odds < 0
     limit = _longest(length, match.consistent.flatten(0, 1) & static)
     sane = (rigid_flow.norm(dim=-1) <= limit) & (seen[..., 2] > NEAREST * own[..., 2])
-    known = (scene.relative_sigma < KNOWN_DEPTH) | ~inside[1]
+    depthless = (scene.translation.norm(dim=-1) == 0)[:, None, None]
+    known = depthless | (scene.relative_sigma < KNOWN_DEPTH) | ~inside[1]
     return torch.where((lost & static & sane & known)[..., None], rigid_flow, measured)
 
 
