@@ -1,12 +1,15 @@
 """Training losses: zero where they should be, blind to scale, fair to every pair, silent where there is no truth."""
 
+import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from toy_pairs import toy_pairs
 
 from dpm_cli.losses import LossWeights, confidence_regression, masked_mean, median_norm, total_loss
+from dpm_cli.metrics.pointmaps import four_map_epe
 from dpm_cli.network.mini import MiniOutput
 from dpm_cli.structures import PairTruth
 
@@ -35,7 +38,10 @@ def perfect(truth: PairTruth, scale: float = 1.0) -> MiniOutput:
         motion_logit=sign,
         valid_logit=torch.full(truth.moving.shape, 20.0),
         log_focal=(truth.intrinsics[:, 0, 0, 0] / ((32**2 + 48**2) ** 0.5 / 2)).log(),
-        pose=torch.cat((vector, t / norm[:, None] * scale), 1),
+        pose_guess=torch.cat((vector, t / norm[:, None] * scale), 1),
+        pose=torch.zeros(()),
+        flow=truth.flow,
+        log_flow_error=torch.full((len(norm), 2, 8, 12), 0.05).log(),
         coarse_log_depth=points[:, :, 0, 4::8, 4::8, 2].log(),
         maps=torch.zeros(()),
         focal=torch.zeros(()),
@@ -46,6 +52,8 @@ def perfect(truth: PairTruth, scale: float = 1.0) -> MiniOutput:
 def test_the_truth_has_no_loss_at_any_scale_of_the_points(truth, scale):
     _, terms = total_loss(perfect(truth, scale), truth, LossWeights())
     assert terms.pop("points") < 0  # only -alpha log C is left
+    assert terms.pop("flow") == pytest.approx(0.1**0.5)  # the root's floor of a tenth of a pixel
+    assert terms.pop("match") == pytest.approx(1 + math.log(0.05))
     for name, value in terms.items():
         assert value.abs() < 2e-3, name
 
@@ -64,12 +72,28 @@ def test_every_term_sees_its_own_error(truth):
         "motion": replace(good, motion_logit=-good.motion_logit),
         "sky": replace(good, valid_logit=-good.valid_logit),
         "focal": replace(good, log_focal=good.log_focal + 0.2),
-        "pose": replace(good, pose=good.pose + 0.1),
+        "pose": replace(good, pose_guess=good.pose_guess + 0.1),
+        "flow": replace(good, flow=good.flow + 1.0),
+        "epe": replace(good, points=good.points + shift),
+        "match": replace(good, log_flow_error=good.log_flow_error + 1.0),
     }
     _, right = total_loss(good, truth, LossWeights())
     for name, output in wrong.items():
         _, terms = total_loss(output, truth, LossWeights())
         assert terms[name] > right[name] + 0.02, name
+
+
+def test_the_epe_term_is_the_score(truth):
+    good = perfect(truth)
+    noisy = good.points + 0.2 * torch.randn(good.points.shape, generator=torch.manual_seed(0))
+    valid = truth.valid.clone()
+    valid[:, 0, :, :9] = False
+    part = replace(truth, valid=valid)
+    _, terms = total_loss(replace(good, points=noisy), part, LossWeights())
+    error, weight = np.zeros(len(valid)), valid.sum((3, 4)).numpy()
+    for b, maps in enumerate(four_map_epe(noisy.numpy(), truth.points.numpy(), valid.numpy())):
+        error[b] = (maps * weight[b]).sum() / weight[b].sum()
+    assert terms["epe"].item() == pytest.approx(error.mean(), rel=1e-4)
 
 
 def test_same_time_only_data_says_nothing_of_motion(truth):

@@ -15,14 +15,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dpm_cli.dense_flow import consistency_error, pair_flows
+from dpm_cli.dense_flow import consistency_error
 from dpm_cli.geometry.camera import fov_from_focal
-from dpm_cli.network.mini import MULTIPLE, MiniNetwork, compose
+from dpm_cli.network.mini import MULTIPLE, MiniNetwork, compose, corrected_flow
 from dpm_cli.network.mini.upsample import upsample
 from dpm_cli.network.mini.warp import half_diagonal
 from dpm_cli.predictors.geometric.calibrate import calibrate
 from dpm_cli.predictors.mini_status import camera_status
 from dpm_cli.predictors.protocol import Features, PredictorInfo
+from dpm_cli.predictors.seeded_flow import seeded_flows
 from dpm_cli.structures import Clip, PairPrediction
 from dpm_cli.weights.mini_file import load_mini
 
@@ -158,7 +159,7 @@ class MiniPredictor:
     def _run(self, first: Tensor, second: Tensor):
         """Network's output at its own size, and the flow (B, 2, H, W, 2) at full size."""
         height, width = first.shape[-2:]
-        flow = pair_flows(first, second, "medium", self.workers)
+        flow = seeded_flows(first, second, self.workers)
         small_size = network_size(height, width)
         images = torch.stack((first, second), 1).flatten(0, 1)
         small = F.interpolate(images, small_size, mode="bilinear", antialias=True).unflatten(
@@ -179,7 +180,9 @@ class MiniPredictor:
         out, flow = self._run(first, second)
         guide = torch.stack((first, second), 1).flatten(0, 1)
         maps = upsample(out.maps.flatten(0, 1), guide).unflatten(0, (-1, 2))
+        maps = _keep_consistent(maps, flow)
         points, _ = compose(maps, flow, out.pose, out.focal, self._centre)
+        flow = corrected_flow(maps, flow)
         matched = (consistency_error(flow) < _MATCHED_PX)[:, 0]
         motion = maps[:, :, 9] + self.calibration.motion_bias
         static = torch.sigmoid(-2 * motion[:, 0]) * matched
@@ -191,6 +194,17 @@ class MiniPredictor:
             valid_logit=maps[:, :, 10],
             status=camera_status(flow[:, 0], static, out.focal),
         )
+
+
+def _keep_consistent(maps: Tensor, flow: Tensor) -> Tensor:
+    """Match offsets made zero where the given flow agrees with its inverse.
+
+    There it is right to a fraction of a pixel of the full size, and the network's correction is not, being smaller.
+    """
+    error = consistency_error(flow)
+    share = (error / _MATCHED_PX).square()
+    share = share / (1 + share)
+    return torch.cat((maps[:, :, :1], maps[:, :, 1:3] * share[:, :, None], maps[:, :, 3:]), 2)
 
 
 def load(

@@ -55,6 +55,7 @@ def save_mini(
     full = {**metadata, "format": FORMAT, "config": network.config.to_json(), "sha256": checksum}
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata=full)
+        temporary.chmod(0o644)  # safetensors writes for the owner's eyes only
     return checksum
 
 

@@ -3,19 +3,22 @@
                  images, flow both ways
     RGB, other image warped, flow, log consistency, grid, focal where known,     both views, shared weights
     depth by parallax with its uncertainty (`parallax`)
-        | 1/2 --------------------------------------------------------------+
-        | 1/4 ------------------------------------------------------+       |
-        | 1/8 + other view's features, warped ----------------+     |       |
-        | 1/16 = tokens of both views + focal and pose tokens |     |       |
-        | attention x layers --> focal, pose                  |     |       |
-        +--------------------> 1/8 --> coarse log depth ----> 1/4 --> 1/2 --> pixels
-                                          |  flow left over by pose and depth: what moves by itself  ^
-                                          +----------------------------------------------------------+
+        | 1/2 ------------------------------------------------------------------------------+
+        | 1/4 + alike pixels around the match (`correlation`) --------------+               |
+        | 1/8 + other view's features, warped ----------------+             |               |
+        | 1/16 = tokens of both views + focal and pose tokens |             |               |
+        | attention x layers --> focal, pose                  |             |               |
+        +--------------------> 1/8 --> coarse log depth ----> 1/4 --> solve --> 1/2 --> pixels --> solve pose
+                                          |  flow left over by pose and depth: what moves by itself
 
-Both views' points are predicted at t_1 in camera 1: view 1 on its own rays, view 2 on the rays of its matched pixels
-(moved by a learnt offset where the match is wrong). An explicit displacement, zero at the start, brings them to t_2:
-the part of the flow that the camera's motion does not explain, gated, plus a free part. With it the static world is
-the network's starting point (paper section 2: heads initialised to the static solution).
+Solve, without gradient (`solve`): with the flow as corrected, the focal length and the movers as found so far, the
+camera is fitted anew, depth by parallax is made again and fused with the network's own where it is clear, and the pose
+is fitted to depth and flow. The decoder goes on from what that leaves unexplained.
+
+Both views' points are predicted at t_1 in camera 1: view 1 on its own rays, view 2 on the rays of its corrected
+matches. An explicit displacement, zero at the start, brings them to t_2: the part of the flow that the camera's motion
+does not explain, gated, plus a free part. With it the static world is the network's starting point (paper section 2:
+heads initialised to the static solution).
 """
 
 import math
@@ -25,12 +28,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dpm_cli.network.mini.compose import compose, corrected_flow
 from dpm_cli.network.mini.config import MiniConfig
+from dpm_cli.network.mini.correlation import Correlation
 from dpm_cli.network.mini.layers import AttentionLayer, GridCode, ResidualBlock, Up
 from dpm_cli.network.mini.parallax import CAMERA_NUMBERS, HINT_CHANNELS, Parallax, parallax
+from dpm_cli.network.mini.pose import refine_pose
+from dpm_cli.network.mini.solve import EVIDENCE_CHANNELS, fuse, solve
 from dpm_cli.network.mini.warp import (
+    OFFSET_UNIT,
     half_diagonal,
     lift,
+    match_ends,
     normalised_grid,
     rigid_residual,
     swap_views,
@@ -38,9 +47,12 @@ from dpm_cli.network.mini.warp import (
 )
 
 _INPUTS = 14 + HINT_CHANNELS
-_OUTPUTS = 11
+_OUTPUTS = 12
+_QUARTER_OUTPUTS = 6
 _EXTRA_TOKENS = 4
 _TYPICAL_LOG_FOCAL = 0.5
+_GATE_BIAS = -1.0
+"""Depth by parallax starts with a quarter of the say where it is clear."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,12 +73,18 @@ class MiniOutput:
     """(B, 2, H, W)."""
     log_focal: Tensor
     """(B,) predicted focal / half diagonal, also where the true one was given."""
+    pose_guess: Tensor
+    """(B, 6) axis-angle and translation of camera 2 from camera 1, as the network says; has a gradient."""
     pose: Tensor
-    """(B, 6) axis-angle and translation of camera 2 from camera 1."""
+    """(B, 6) the same fitted to points and flow."""
     coarse_log_depth: Tensor
     """(B, 2, H / 8, W / 8) of the points at t_1 in camera 1."""
+    flow: Tensor
+    """(B, 2, H, W, 2) pixels, the given flow as corrected."""
+    log_flow_error: Tensor
+    """(B, 2, H / 4, W / 4) log of the corrected flow's expected error in pixels."""
     maps: Tensor
-    """(B, 2, 11, H, W) what `compose` makes the points of: log depth, ray offset (2), gate, free motion (3), raw
+    """(B, 2, 11, H, W) what `compose` makes the points of: log depth, match offset (2), gate, free motion (3), raw
     confidences (2), motion and validity logits. Smooth but for edges, so they may be resampled."""
     focal: Tensor
     """(B,) focal / half diagonal that the points use: the true one where it was given."""
@@ -80,6 +98,7 @@ class MiniNetwork(nn.Module):
         c = self.config = config
         self.stem = nn.Conv2d(4 * _INPUTS, c.half, 3, padding=1)
         self.down_4 = nn.Conv2d(c.half, c.quarter, 3, stride=2, padding=1)
+        self.correlation = Correlation(c.quarter, c.quarter)
         self.encode_4 = _blocks(c.quarter, c.blocks_quarter)
         self.down_8 = nn.Conv2d(c.quarter, c.eighth, 3, stride=2, padding=1)
         self.exchange = nn.Conv2d(c.eighth, c.eighth, 1)
@@ -98,10 +117,14 @@ class MiniNetwork(nn.Module):
         self.up_4 = Up(c.eighth, c.quarter, c.quarter)
         self.evidence = nn.Conv2d(6, c.quarter, 3, padding=1)
         self.decode_4 = _blocks(c.quarter, c.blocks_quarter)
+        self.quarter = nn.Conv2d(c.quarter, _QUARTER_OUTPUTS, 1)
+        self.solved = nn.Conv2d(EVIDENCE_CHANNELS, c.quarter, 3, padding=1)
+        self.settle = ResidualBlock(c.quarter)
         self.up_2 = Up(c.quarter, c.half, c.half)
         self.refine = nn.Conv2d(c.half, c.half, 3, padding=1)
         self.head = nn.Conv2d(c.half, 4 * _OUTPUTS, 1)
-        for layer in (self.camera, self.camera_hint, self.head, self.coarse):
+        outputs = (self.camera, self.camera_hint, self.head, self.coarse, self.quarter, self.solved)
+        for layer in outputs:
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)
 
@@ -115,15 +138,16 @@ class MiniNetwork(nn.Module):
         """
         height, width = images.shape[-2:]
         unit = half_diagonal(height, width)
+        flow = flow.float()
         grid = normalised_grid(height, width, like=images)
-        target = grid + flow.float() / unit
+        target = grid + flow / unit
         known = torch.zeros_like(images[:, 0, 0, 0, 0]) if focal_px is None else focal_px / unit
         x, error_px = _inputs(images, target, grid, known)
         guess = torch.where(known > 0, known, torch.full_like(known, math.exp(_TYPICAL_LOG_FOCAL)))
         with torch.autocast(images.device.type, enabled=False):
-            hint = parallax(flow.float(), (-error_px).exp(), guess)
+            hint = parallax(flow, (-error_px).exp(), guess)
         x = torch.cat((x, hint.hint.flatten(0, 1)), 1).contiguous(memory_format=torch.channels_last)
-        half, quarter, eighth, tokens, extra = self._encode(x, target, hint)
+        half, quarter, eighth, tokens, extra = self._encode(x, images, target, hint)
         camera = _float32(self.camera, extra[:, :2].flatten(1))
         log_focal = camera[:, 0] + _TYPICAL_LOG_FOCAL
         # The fitted camera counts as far as the network trusts it; for a still camera its translation means nothing.
@@ -132,15 +156,32 @@ class MiniNetwork(nn.Module):
         focal = torch.where(known > 0, known, log_focal.exp())
         x = self.decode_8(self.up_8(tokens, eighth))
         coarse = _float32(self.coarse, x).unflatten(0, (-1, 2))[:, :, 0]
-        seen = torch.stack((target[:, 0], grid.expand_as(target[:, 1])), 1)
-        base_ray = torch.stack((grid.expand_as(target[:, 0]), target[:, 1]), 1)
-        evidence = _evidence(coarse, base_ray, seen, pose, focal)
-        x = self.decode_4(self.up_4(x, quarter) + self.evidence(evidence.to(x)))
+        small = _shrink(target, 4)
+        x = self.up_4(x, quarter)
+        x = self.decode_4(x + self.evidence(_evidence(coarse, small, pose, focal).to(x)))
+        found = _float32(self.quarter, x).unflatten(0, (-1, 2))
+        found = torch.cat((found[:, :, :1] + _grow(coarse[:, :, None], 2), found[:, :, 1:]), 2)
+        with torch.autocast(images.device.type, enabled=False):
+            scene = solve(
+                found.detach(), small, pose.detach(), hint.camera, focal.detach(), 1 / unit
+            )
+        x = self.settle(x + self.solved(scene.evidence.flatten(0, 1).to(x)))
         x = _float32(self.head, F.gelu(self.refine(F.gelu(self.up_2(x, half)))))
-        maps = F.pixel_shuffle(x, 2).unflatten(0, (-1, 2))
-        smooth = F.interpolate(coarse, (height, width), mode="bilinear")
-        maps = torch.cat((maps[:, :, :1] + smooth[:, :, None], maps[:, :, 1:]), 2)
-        points, displacement = compose(maps, flow.float(), pose, focal)
+        x = F.pixel_shuffle(x, 2).unflatten(0, (-1, 2))
+        smooth = _grow(found, 4)
+        offset = x[:, :, 1:3] + smooth[:, :, 1:3]
+        depth = fuse(
+            x[:, :, 0] + smooth[:, :, 0],
+            x[:, :, 11] + smooth[:, :, 5] + _GATE_BIAS,
+            target.detach() + OFFSET_UNIT * offset.detach().permute(0, 1, 3, 4, 2),
+            scene,
+            focal.detach(),
+            1 / unit,
+        )
+        motion = x[:, :, 9:10] + smooth[:, :, 4:5]
+        maps = torch.cat((depth[:, :, None], offset, x[:, :, 3:9], motion, x[:, :, 10:11]), 2)
+        pose_fit = _final_pose(maps.detach(), found.detach(), target, scene.pose, focal.detach())
+        points, displacement = compose(maps, flow, pose_fit, focal)
         return MiniOutput(
             points=points,
             log_confidence=maps[:, :, 7:9],
@@ -149,18 +190,22 @@ class MiniNetwork(nn.Module):
             motion_logit=maps[:, :, 9],
             valid_logit=maps[:, :, 10],
             log_focal=log_focal,
-            pose=pose,
+            pose_guess=pose,
+            pose=pose_fit,
             coarse_log_depth=coarse,
+            flow=corrected_flow(maps, flow),
+            log_flow_error=found[:, :, 3],
             maps=maps,
             focal=focal,
         )
 
     def _encode(
-        self, x: Tensor, target: Tensor, hint: Parallax
+        self, x: Tensor, images: Tensor, target: Tensor, hint: Parallax
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Features at 1/2, 1/4, 1/8, attended tokens as maps at 1/16, and the camera tokens."""
         half = F.gelu(self.stem(F.pixel_unshuffle(x, 2)))
-        quarter = self.encode_4(self.down_4(half))
+        alike = self.correlation(images.flatten(0, 1), _shrink(target, 4).flatten(0, 1))
+        quarter = self.encode_4(self.down_4(half) + alike)
         eighth = self.down_8(quarter)
         matched = _shrink(target, 8).flatten(0, 1)
         eighth = eighth + self.exchange(warp(swap_views(eighth), matched))
@@ -176,43 +221,6 @@ class MiniNetwork(nn.Module):
         tokens = self.token_norm(tokens)
         maps = tokens[:, _EXTRA_TOKENS:].unflatten(1, (2, rows, columns)).flatten(0, 1)
         return half, quarter, eighth, maps.permute(0, 3, 1, 2), tokens[:, :_EXTRA_TOKENS]
-
-
-def compose(
-    maps: Tensor,
-    flow: Tensor,
-    pose: Tensor,
-    focal: Tensor,
-    centre_px: tuple[float, float] | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Points and displacement from the network's maps, at any size.
-
-    Args:
-        maps: (B, 2, 11, H, W), see `MiniOutput.maps`.
-        flow: (B, 2, H, W, 2) pixels of that size.
-        pose: (B, 6).
-        focal: (B,) / half diagonal.
-        centre_px: principal point (x, y); None = the image's centre, which the network was trained with.
-
-    Returns:
-        Points (B, 2, 2, H, W, 3) and displacement (B, 2, H, W, 3) from t_1 to t_2, in camera 1.
-    """
-    height, width = maps.shape[-2:]
-    grid = normalised_grid(height, width, like=maps)
-    if centre_px is not None:
-        shift = (centre_px[0] - (width - 1) / 2, centre_px[1] - (height - 1) / 2)
-        grid = grid - torch.tensor(shift, device=maps.device) / half_diagonal(height, width)
-    target = grid + flow / half_diagonal(height, width)
-    matched = target[:, 1] + 0.1 * torch.stack((maps[:, 1, 1], maps[:, 1, 2]), -1)
-    rays = torch.stack((grid.expand_as(matched), matched), 1)
-    depth = maps[:, :, 0].exp()
-    points = lift(depth, rays, focal)
-    with torch.no_grad():
-        seen = torch.stack((target[:, 0], grid.expand_as(target[:, 1])), 1)
-        explained = rigid_residual(points.detach(), pose.detach(), focal.detach(), seen)[1]
-    free = maps[:, :, 4:7].permute(0, 1, 3, 4, 2) * depth.detach()[..., None]
-    displacement = 0.3 * free + maps[:, :, 3, ..., None] * explained
-    return torch.stack((points, points + displacement), 2), displacement
 
 
 def _float32(layer: nn.Module, x: Tensor) -> Tensor:
@@ -255,14 +263,29 @@ def _inputs(images: Tensor, target: Tensor, grid: Tensor, known: Tensor) -> tupl
     return torch.cat(parts, 1), error_px[:, 0].unflatten(0, (-1, 2))
 
 
-def _evidence(
-    coarse: Tensor, base_ray: Tensor, seen: Tensor, pose: Tensor, focal: Tensor
-) -> Tensor:
+def _evidence(coarse: Tensor, target: Tensor, pose: Tensor, focal: Tensor) -> Tensor:
     """(2 B, 6, H / 4, W / 4) without gradient: image residual, displacement that explains it, log depth."""
     with torch.no_grad():
-        rays, seen = _shrink(base_ray, 4), _shrink(seen, 4)
+        rays, seen = match_ends(target)
         log_depth = F.interpolate(coarse, rays.shape[2:4], mode="bilinear")
         points = lift(log_depth.exp(), rays, focal)
         residual, shift = rigid_residual(points, pose, focal, seen)
         parts = (residual * 10, shift / points[..., 2:] * 10, log_depth[..., None])
         return torch.cat(parts, -1).clamp(-10, 10).flatten(0, 1).permute(0, 3, 1, 2)
+
+
+def _final_pose(maps: Tensor, found: Tensor, target: Tensor, pose: Tensor, focal: Tensor) -> Tensor:
+    """Pose (B, 6) fitted to the final points of every fourth pixel of each row and column."""
+    few = (slice(None), slice(None), slice(2, None, 4), slice(2, None, 4))
+    offset = OFFSET_UNIT * maps[:, :, 1:3].permute(0, 1, 3, 4, 2)
+    first, second = match_ends(target + offset)
+    points = lift(maps[:, :, 0].exp()[few], first[few], focal)
+    weight = torch.sigmoid(-maps[:, :, 9])[few] / (1 + (2 * found[:, :, 3].clamp(-6, 6)).exp())
+    pixel = 1 / half_diagonal(*maps.shape[-2:])
+    return refine_pose(pose[:, None], points, second[few], weight, focal, pixel)
+
+
+def _grow(maps: Tensor, factor: int) -> Tensor:
+    """Maps (B, 2, C, h, w) at `factor` times the size."""
+    grown = F.interpolate(maps.flatten(0, 1), scale_factor=factor, mode="bilinear")
+    return grown.unflatten(0, maps.shape[:2])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dpm_cli.network.mini.pose import rotation_vector
 from dpm_cli.network.mini.warp import half_diagonal, normalised_grid, rotation
 
 HINT_CHANNELS = 4
@@ -20,6 +21,8 @@ _ROTATION_ROUNDS = 5
 _SPREAD_PX = (4.0, 2.0, 1.5, 1.0, 0.8, 0.6)
 """Scale of the robust weights, round by round, for all starts; the best start goes on with the last."""
 _LAST_ROUNDS = 4
+_CLEAR = 0.3
+"""Relative deviation of a depth by parallax at which it counts half."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +80,57 @@ def parallax(flow: Tensor, weight: Tensor, focal: Tensor) -> Parallax:
         2,
     )
     quality = torch.stack(((noise + 0.02).log(), blur.clamp(1e-3, 20).log()), 1)
-    camera = torch.cat((_vector(R), t * scale[:, None], quality), 1)
+    camera = torch.cat((rotation_vector(R), t * scale[:, None], quality), 1)
     return Parallax(hint, camera.clamp(-5, 5))
+
+
+@torch.no_grad()
+def refit(
+    first: Tensor,
+    second: Tensor,
+    weight: Tensor,
+    focal: Tensor,
+    pixel: float,
+    turn: Tensor,
+    t: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """The camera fitted anew once flow, focal length and movers are known better.
+
+    Args:
+        first: (B, 2, h, w, 2) normalised coordinates of the points of both views in image 1.
+        second: (B, 2, h, w, 2) the same in image 2.
+        weight: (B, 2, h, w) 0..1, small where the point may move by itself or the match may be wrong.
+        focal: (B,) in half diagonals.
+        pixel: size of a pixel in normalised coordinates.
+        turn: (B, S, 3) guesses of camera 2 from camera 1, axis-angle.
+        t: (B, S, 3) translations that go with them, any length.
+
+    Returns:
+        Rotation (B, 3, 3) and unit translation (B, 3), its sign such that most depths are positive.
+    """
+    f = focal[:, None, None]
+    x1, x2 = _rays(first.flatten(1, 3) / f), _rays(second.flatten(1, 3) / f)
+    w, ray_pixel = weight.flatten(1), focal / pixel
+    # A guess without translation would stay one.
+    t = t + 1e-4 * torch.tensor((1.0, 0.3, 0.5), device=t.device)
+    R, t = _best(x1, x2, w, ray_pixel, rotation(turn), t / t.norm(dim=-1, keepdim=True))
+    rho, spread, _ = _triangulate(x1, x2, R, t, ray_pixel)
+    behind = (rho.sign() * w * (spread < 0.5 * rho.abs())).sum(1) < 0
+    return R, t * torch.where(behind, -1.0, 1.0)[:, None]
+
+
+@torch.no_grad()
+def depth_by_parallax(
+    first: Tensor, second: Tensor, focal: Tensor, pixel: float, R: Tensor, t: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Log depth (B, 2, h, w) in camera 1 in baselines, how clear it is 0..1, and pixels off the epipolar line."""
+    f = focal[:, None, None]
+    found = _triangulate(
+        _rays(first.flatten(1, 3) / f), _rays(second.flatten(1, 3) / f), R, t, focal / pixel
+    )
+    rho, spread, off = (m.unflatten(1, first.shape[1:4]) for m in found)
+    relative = spread / rho.clamp_min(1e-6) / _CLEAR
+    return -rho.clamp_min(1e-4).log(), (rho > 0) / (1 + relative.square()), off
 
 
 def _rays(xy: Tensor) -> Tensor:
@@ -93,6 +145,11 @@ def _fit(x1: Tensor, x2: Tensor, w: Tensor, pixel: Tensor) -> tuple[Tensor, Tens
     t = eye.repeat(2, 1).expand(len(x1), -1, -1)
     for scale in _SPREAD_PX:
         R, t = _step(x1, x2, w, pixel, R, t, scale)
+    return _best(x1, x2, w, pixel, R, t)
+
+
+def _best(x1, x2, w, pixel, R: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """The start of least robust cost, fitted on: R (B, S, 3, 3) and t (B, S, 3) to (B, 3, 3) and (B, 3)."""
     r = _sampson(x1, x2, R, t)[0] * pixel[:, None, None]
     cost = (w[:, None] * r.square().clamp_max(1.0)).sum(-1)
     best = cost.argmin(1)
@@ -170,17 +227,6 @@ def _triangulate(x1, x2, R: Tensor, t: Tensor, pixel: Tensor) -> tuple[Tensor, T
     across = (p[..., 0] * q[..., 1] - p[..., 1] * q[..., 0]).abs() * length.rsqrt()
     pixel = pixel[:, None]
     return rho, _NOISE_PX / pixel * length.rsqrt(), across * pixel
-
-
-def _vector(R: Tensor) -> Tensor:
-    """Axis-angle (B, 3) of rotations of less than half a turn."""
-    skew = (
-        torch.stack((R[:, 2, 1] - R[:, 1, 2], R[:, 0, 2] - R[:, 2, 0], R[:, 1, 0] - R[:, 0, 1]), 1)
-        / 2
-    )
-    sine = skew.norm(dim=1, keepdim=True)
-    cosine = (R.diagonal(dim1=1, dim2=2).sum(1, keepdim=True) - 1) / 2
-    return skew * torch.atan2(sine, cosine) / sine.clamp_min(1e-6)
 
 
 def _median(values: Tensor, weight: Tensor) -> Tensor:

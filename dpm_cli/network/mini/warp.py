@@ -10,6 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+OFFSET_UNIT = 0.1
+"""Normalised coordinates that a match offset of one means."""
+
 
 def half_diagonal(height: int, width: int) -> float:
     """Unit of normalised coordinates in pixels."""
@@ -35,6 +38,15 @@ def warp(maps: Tensor, target: Tensor) -> Tensor:
     return F.grid_sample(
         maps, (target / reach).to(maps.dtype), padding_mode="border", align_corners=True
     )
+
+
+def match_ends(target: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the points of both views are seen in image 1 and in image 2, each (B, 2, H, W, 2).
+
+    `target` (B, 2, H, W, 2) holds the match of every pixel in the other view, normalised coordinates.
+    """
+    own = normalised_grid(*target.shape[2:4], like=target).expand_as(target[:, 0])
+    return torch.stack((own, target[:, 1]), 1), torch.stack((target[:, 0], own), 1)
 
 
 def swap_views(maps: Tensor) -> Tensor:
