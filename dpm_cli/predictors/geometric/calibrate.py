@@ -150,7 +150,8 @@ def _moving_cost(
     guess = start.translation + 1e-3 * torch.eye(3, dtype=torch.float64)[0]
     t = torch.nn.functional.normalize(scale * guess[index], dim=-1)
     fit = epipolar.refine(R, t, matches[index], focal, iterations=6)
-    return _cost(fit, matches[index], noise[index]).view(batch, count)
+    unseen = epipolar.behind(fit.state["rotation"], fit.state["translation"], matches[index], focal)
+    return _cost(fit, matches[index], noise[index], unseen).view(batch, count)
 
 
 def _turning(
@@ -167,10 +168,17 @@ def _turning(
     return cost.gather(0, best)[0], log_focal.gather(0, best)[0], spread.gather(0, best)[0]
 
 
-def _cost(fit: robust.Fit, matches: epipolar.Matches, noise: Tensor) -> Tensor:
-    """Robust half squared error (B,) in units of the noise; matches share their errors."""
-    gm = (matches.weight.flatten(1) * robust.geman_mcclure(fit.residuals, 3 * noise)).sum(1)
-    return 4.5 * gm / _CORRELATED
+def _cost(
+    fit: robust.Fit, matches: epipolar.Matches, noise: Tensor, unseen: Tensor | None = None
+) -> Tensor:
+    """Robust half squared error (B,) in units of the noise; matches share their errors.
+
+    `unseen` (B, 2 M) are matches that the model puts behind the cameras: not explained at all.
+    """
+    gm = robust.geman_mcclure(fit.residuals, 3 * noise)
+    if unseen is not None:
+        gm = gm.masked_fill(unseen, 1.0)
+    return 4.5 * (matches.weight.flatten(1) * gm).sum(1) / _CORRELATED
 
 
 def _axis_angle(rotation: Tensor) -> Tensor:

@@ -14,6 +14,9 @@ from torch import Tensor
 from dpm_cli.geometry import rigid
 from dpm_cli.predictors.geometric import robust
 
+_BEHIND = 3.0
+"""Deviations behind the camera that are more than noise."""
+
 
 @dataclass(frozen=True, eq=False)
 class Matches:
@@ -122,6 +125,25 @@ def facing(rotation: Tensor, translation: Tensor, matches: Matches, focal_px: Te
 
     A point whose parallax is below its noise says nothing, hence the saturating weight. Negative: flip the translation.
     """
+    parallax_px, sigma = _parallax(rotation, translation, matches, focal_px)
+    vote = matches.weight * torch.tanh(parallax_px / (2 * sigma))
+    return vote.flatten(1).sum(1) / matches.weight.flatten(1).sum(1).clamp_min(1e-9)
+
+
+def behind(rotation: Tensor, translation: Tensor, matches: Matches, focal_px: Tensor) -> Tensor:
+    """Matches (B, 2 M) that would lie behind the cameras by more than noise, whichever sign the translation has.
+
+    No camera sees such a point. A turn at the wrong focal length, explained as a step, puts half of them there.
+    """
+    parallax_px, sigma = _parallax(rotation, translation, matches, focal_px)
+    sign = torch.where(facing(rotation, translation, matches, focal_px) < 0, -1.0, 1.0)
+    return (parallax_px * sign[:, None, None] < -_BEHIND * sigma).flatten(1)
+
+
+def _parallax(
+    rotation: Tensor, translation: Tensor, matches: Matches, focal_px: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Pixels (B, 2, M) along the epipolar lines, positive before the cameras, and their standard deviations."""
     R, t = both_ways(rotation, translation)
     turned = directions(matches.source, focal_px) @ R.mT
     focal = focal_px[:, None, None, None]
@@ -132,5 +154,4 @@ def facing(rotation: Tensor, translation: Tensor, matches: Matches, focal_px: Te
     cxx, cxy, cyy = matches.covariance.unbind(-1)
     ax, ay = along.unbind(-1)
     sigma = (ax * ax * cxx + 2 * ax * ay * cxy + ay * ay * cyy).sqrt()
-    vote = matches.weight * torch.tanh(parallax_px / (2 * sigma))
-    return vote.flatten(1).sum(1) / matches.weight.flatten(1).sum(1).clamp_min(1e-9)
+    return parallax_px, sigma

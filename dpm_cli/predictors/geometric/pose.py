@@ -40,6 +40,8 @@ _SAMPLERS = ((cv2.USAC_MAGSAC, 0.7), (cv2.USAC_ACCURATE, 0.3))
 INDEPENDENT = 50
 """Neighbouring flow vectors share their errors; so many are independent, however many are used. The errors of
 direction on rendered clips say so."""
+_UNEXPLAINED = 1e6
+"""Residual of a match that a model cannot explain at all."""
 ABSORBED = 4.0
 """Of the variance of a pose so much is absorbed by the depths that come with it; the rest is handed on."""
 
@@ -69,14 +71,16 @@ def estimate(matches: Matches, focal_px: Tensor) -> PairPose:
     R, t = move.state["rotation"], move.state["translation"]
     t = t * torch.where(epipolar.facing(R, t, matches, focal_px) < 0, -1.0, 1.0)[:, None]
     weight = matches.weight.flatten(1)
+    unseen = epipolar.behind(R, t, matches, focal_px)[..., None]
+    explained = move.residuals.masked_fill(unseen, _UNEXPLAINED)
     gric = torch.stack(
         (
-            _gric(move.residuals, weight, move.noise, dimension=3, parameters=5),
+            _gric(explained, weight, move.noise, dimension=3, parameters=5),
             _gric(turn.residuals, weight, move.noise, dimension=2, parameters=3),
         ),
         1,
     )
-    share = _only_moving_explains(move.residuals, turn.residuals, weight, move.noise)
+    share = _only_moving_explains(explained, turn.residuals, weight, move.noise)
     moving = (gric[:, 0] < gric[:, 1]) & (share > PARALLAX_SHARE)
     shift = rigid.so3_angle(turn.state["rotation"]) * focal_px
     enough = (weight > 0).sum(1) >= ENOUGH
@@ -174,11 +178,12 @@ def _cost(fit: robust.Fit, matches: Matches, focal_px: Tensor, group: int) -> Te
     """Robust cost (B,) at the smallest noise of each group of `group` starts, plus what lies behind the cameras."""
     noise = fit.noise.view(-1, group).amin(1).repeat_interleave(group)
     weight = matches.weight.flatten(1)
-    cost = (weight * robust.geman_mcclure(fit.residuals, WIDTH * noise)).sum(1)
-    front = epipolar.facing(
-        fit.state["rotation"], fit.state["translation"], matches, focal_px
-    ).abs()
-    unlikely = relief.surprise(fit.state["rotation"], fit.state["translation"], matches, focal_px)
+    R, t = fit.state["rotation"], fit.state["translation"]
+    gm = robust.geman_mcclure(fit.residuals, WIDTH * noise)
+    gm = gm.masked_fill(epipolar.behind(R, t, matches, focal_px), 1.0)
+    cost = (weight * gm).sum(1)
+    front = epipolar.facing(R, t, matches, focal_px).abs()
+    unlikely = relief.surprise(R, t, matches, focal_px)
     cost = cost + _sharing(matches) / WIDTH**2 * unlikely.square().sum(1)
     return cost / weight.sum(1).clamp_min(1e-9) - 0.1 * front
 
