@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dpm_cli.dense_flow import consistency_error
 from dpm_cli.geometry.camera import fov_from_focal
-from dpm_cli.network.mini import MULTIPLE, MiniNetwork, compose, corrected_flow
+from dpm_cli.network.mini import MULTIPLE, MiniNetwork, compose
 from dpm_cli.network.mini.upsample import upsample
 from dpm_cli.network.mini.warp import half_diagonal
 from dpm_cli.predictors.geometric.calibrate import calibrate
@@ -180,9 +180,9 @@ class MiniPredictor:
         out, flow = self._run(first, second)
         guide = torch.stack((first, second), 1).flatten(0, 1)
         maps = upsample(out.maps.flatten(0, 1), guide).unflatten(0, (-1, 2))
-        maps = _keep_consistent(maps, flow)
+        # The shipped weights' correction of the flow is no better than none at this size (model card).
+        maps = torch.cat((maps[:, :, :1], torch.zeros_like(maps[:, :, 1:3]), maps[:, :, 3:]), 2)
         points, _ = compose(maps, flow, out.pose, out.focal, self._centre)
-        flow = corrected_flow(maps, flow)
         matched = (consistency_error(flow) < _MATCHED_PX)[:, 0]
         motion = maps[:, :, 9] + self.calibration.motion_bias
         static = torch.sigmoid(-2 * motion[:, 0]) * matched
@@ -194,17 +194,6 @@ class MiniPredictor:
             valid_logit=maps[:, :, 10],
             status=camera_status(flow[:, 0], static, out.focal),
         )
-
-
-def _keep_consistent(maps: Tensor, flow: Tensor) -> Tensor:
-    """Match offsets made zero where the given flow agrees with its inverse.
-
-    There it is right to a fraction of a pixel of the full size, and the network's correction is not, being smaller.
-    """
-    error = consistency_error(flow)
-    share = (error / _MATCHED_PX).square()
-    share = share / (1 + share)
-    return torch.cat((maps[:, :, :1], maps[:, :, 1:3] * share[:, :, None], maps[:, :, 3:]), 2)
 
 
 def load(
