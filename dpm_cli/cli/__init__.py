@@ -67,7 +67,7 @@ def yield_waiting_threads() -> None:
     """Let OpenMP threads sleep while they wait, unless the user has said otherwise; torch must not be loaded yet.
 
     By default they spin, and on processors that others use too they keep those from the thread that they wait for: a
-    clip of 8 frames took 181 s (50 s of them computing) instead of 30 s (6 s) beside two busy processes on two cores.
+    clip of 8 frames took 181 s (50 s of them computing) instead of 30 s (6 s) on two cores with seven jobs waiting.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
