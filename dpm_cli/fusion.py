@@ -88,8 +88,8 @@ def fuse_frame(
 def moving_share(dynamic: np.ndarray) -> np.ndarray:
     """Share of the scene flow that is kept at motion scores (H, W): all where the mask says moving, none at 0.
 
-    On the demo clip, which the rule was chosen on, the error of static pixels falls by a quarter (`geometric`) and by
-    two thirds (`dpm-mini`), that of movers grows by less than 1 %, and the projected point stays within 0.01 px (median).
+    Chosen on the demo clip; on the three test clips of the quick suite the error of all scene flow falls by 3 %
+    (`geometric`) and 26 % (`dpm-mini`), that of movers changes by less than half a percent.
     """
     return np.clip(2 * dynamic, 0, 1) ** 2
 
