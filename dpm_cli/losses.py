@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dpm_cli.network.mini import MiniOutput
+from dpm_cli.network.mini.pose import rotation_vector
 from dpm_cli.structures import PairTruth
 
 _DENSE = 0.5
@@ -162,13 +163,7 @@ def _camera_terms(
     K = truth.intrinsics[:, 0]
     log_focal = ((K[:, 0, 0] * K[:, 1, 1]).sqrt() / unit).log()
     R = truth.cam2_from_cam1[:, :3, :3]
-    skew = (
-        torch.stack((R[:, 2, 1] - R[:, 1, 2], R[:, 0, 2] - R[:, 2, 0], R[:, 1, 0] - R[:, 0, 1]), 1)
-        / 2
-    )
-    sine = skew.norm(dim=1, keepdim=True)
-    cosine = ((R.diagonal(dim1=1, dim2=2).sum(1, keepdim=True) - 1) / 2).clamp(-1, 1)
-    vector = skew * torch.atan2(sine, cosine) / sine.clamp_min(1e-6)
+    vector = rotation_vector(R)
     turn = (out.pose_guess[:, :3] - vector).abs().sum(1)
     shift = (
         out.pose_guess[:, 3:] / own[:, 0, 0, 0] - truth.cam2_from_cam1[:, :3, 3] / scale[:, 0, 0, 0]

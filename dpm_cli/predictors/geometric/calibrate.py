@@ -146,7 +146,7 @@ def _moving_cost(
     # In the picture stays the same: f times a small turn about x or y, and f t_xy / t_z.
     ratio = start_px / focal
     scale = torch.stack((ratio, ratio, torch.ones_like(ratio)), 1)
-    R = rigid.so3_exp(scale * _axis_angle(start.rotation)[index])
+    R = rigid.so3_exp(scale * rigid.so3_log(start.rotation)[index])
     guess = start.translation + 1e-3 * torch.eye(3, dtype=torch.float64)[0]
     t = torch.nn.functional.normalize(scale * guess[index], dim=-1)
     fit = epipolar.refine(R, t, matches[index], focal, iterations=6)
@@ -179,14 +179,6 @@ def _cost(
     if unseen is not None:
         gm = gm.masked_fill(unseen, 1.0)
     return 4.5 * (matches.weight.flatten(1) * gm).sum(1) / _CORRELATED
-
-
-def _axis_angle(rotation: Tensor) -> Tensor:
-    """Axis-angle vectors (B, 3) of rotations by less than 90 degrees."""
-    skew = (rotation - rotation.mT) / 2
-    vector = torch.stack((skew[:, 2, 1], skew[:, 0, 2], skew[:, 1, 0]), -1)
-    sine = vector.norm(dim=-1, keepdim=True).clamp(1e-12, 1)
-    return vector * sine.asin() / sine
 
 
 def _posterior(surprise: Tensor, focals: Tensor, prior_px: float) -> tuple[float, float]:

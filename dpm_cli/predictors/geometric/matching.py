@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dpm_cli.dense_flow import consistency_error, dis_flow
+from dpm_cli.dense_flow import Preset, consistency_error, dis_flow
 from dpm_cli.geometry.camera import pixel_grid
 from dpm_cli.predictors.geometric.epipolar import Matches
 from dpm_cli.predictors.geometric.seeds import flow_starts
@@ -58,21 +58,22 @@ def box(maps: Tensor, size: int) -> Tensor:
 
 
 def dense_match(grey: Tensor, tensors: Tensor, *, seeded: bool = True) -> DenseMatch:
-    """Match images grey (B, 2, H, W) uint8, with their structure tensors (B, 2, 3, H, W).
-
-    Where little comes back the flow is sought again from a start by features, if `seeded`; what comes back more stays.
-    """
-    flow = torch.stack([_flow_both_ways(a, seeded) for a in grey.cpu().numpy()]).to(grey.device)
+    """Match images grey (B, 2, H, W) uint8, with their structure tensors (B, 2, 3, H, W); `flow_both_ways`."""
+    flows = [flow_both_ways(a, "fine", seeded=seeded) for a in grey.cpu().numpy()]
+    flow = torch.stack(flows).to(grey.device)
     error = consistency_error(flow)
     smooth = box(error.flatten(0, 1)[:, None].clamp_max(8).square(), 11)[:, 0].view_as(error)
     return DenseMatch(flow, error, _covariance(tensors, smooth), _consistent(flow, error))
 
 
-def _flow_both_ways(images: np.ndarray, seeded: bool) -> Tensor:
-    """Flow (2, H, W, 2) of images (2, H, W) uint8, 1 to 2 and 2 to 1."""
+def flow_both_ways(images: np.ndarray, preset: Preset, *, seeded: bool = True) -> Tensor:
+    """DIS flow (2, H, W, 2) of images (2, H, W) uint8, 1 to 2 and 2 to 1.
+
+    Where little comes back it is sought again from a start by features, if `seeded`; what comes back more stays.
+    """
 
     def flows(starts) -> Tensor:
-        found = [dis_flow(images[v], images[1 - v], "fine", starts[v]) for v in (0, 1)]
+        found = [dis_flow(images[v], images[1 - v], preset, starts[v]) for v in (0, 1)]
         return torch.from_numpy(np.stack(found))
 
     def share(flow: Tensor) -> float:
