@@ -17,6 +17,7 @@ from dpm_cli.network.mini.warp import (
     rotation,
     warp,
 )
+from dpm_cli.weights.mini_file import load_mini
 
 
 @pytest.fixture
@@ -87,14 +88,15 @@ def test_training_starts_at_the_static_world(network):
     assert torch.allclose(out.points[:, 0, 0], lift(out.log_depth.exp(), rays, out.focal)[:, 0])
 
 
-def test_a_batch_equals_its_singles(network):
-    """On pairs that geometry can solve; with weights by chance its fits still enlarge rounding to a few thousandths."""
-    shaken(network)
-    truth = toy_pairs(3, (32, 48), torch.Generator().manual_seed(1))
+def test_a_batch_equals_its_singles():
+    """Of the shipped weights: what heads by chance say cannot be solved, and rounding decides between equal starts."""
+    network = load_mini().network
+    truth = toy_pairs(3, (64, 96), torch.Generator().manual_seed(1))
     images, flow = truth.images, truth.flow
-    together = network(images, flow).points
-    alone = torch.cat([network(images[i : i + 1], flow[i : i + 1]).points for i in range(3)])
-    assert torch.allclose(together, alone, atol=5e-3)
+    with torch.inference_mode():
+        together = network(images, flow).points
+        alone = torch.cat([network(images[i : i + 1], flow[i : i + 1]).points for i in range(3)])
+    assert torch.allclose(together, alone, atol=2e-4)
     assert (together[0] - together[1]).abs().max() > 0.1
 
 
