@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dpm_cli.align.depth import fuse_log_depth
+from dpm_cli.align import DepthCorrection, fuse_log_depth
 from dpm_cli.pass_store import DensePass, PassStore
 from dpm_cli.sequence import FrameResult
 from dpm_cli.structures import Cameras
@@ -28,6 +28,8 @@ class AlignedPasses:
     usable: np.ndarray
     """(E,) bool, False for passes the alignment rejected."""
     cameras: Cameras
+    correction: DepthCorrection | None = None
+    """What bundle adjustment changed of the frames' depth."""
 
     def of_frame(self, t: int) -> list[tuple[int, int]]:
         """(pass, view) of every usable pass that sees frame `t`; all of them where none is usable."""
@@ -64,6 +66,8 @@ def fuse_frame(
     fused, fused_confidence = fuse_log_depth(
         log_depth, np.where(valid, confidence, confidence * 1e-3)
     )
+    if passes.correction is not None:
+        fused = fused + passes.correction.at_size(t, fused.shape)
     depth = np.exp(np.clip(fused, -20, 20)).astype(np.float32)
     score = np.max([dense[e].motion[v] for e, v in seen], axis=0)
     is_valid = (valid * confidence).sum(0) >= 0.5 * confidence.sum(0)

@@ -42,6 +42,8 @@ def test_truth_is_perfect(arrays, truth):
     for name in ("ate", "ate_share", "rpe_trans", "flow_epe", "flow_fl", "scene_flow_epe"):
         assert found[name] == pytest.approx(0, abs=1e-4), name
     assert found["rpe_rot_deg"] < 1e-3
+    assert found["step_rot_deg"] < 1e-3
+    assert found["step_dir_deg"] < 1e-3
     assert found["scene_flow_movers"] < 1e-3
     for name in ("delta_1_25", "delta_1_25_shift", "registered", "motion_iou", "motion_f"):
         assert found[name] == 1.0, name
@@ -72,6 +74,32 @@ def test_a_frame_of_another_scale_is_seen(arrays, truth):
     assert found["absrel"] == pytest.approx(0.5 * pixels[2] / pixels.sum(), rel=1e-3)
     # Logs of the frames' scales are 0 but one -log 1.5: deviation log 1.5 * sqrt(.2 * .8).
     assert found["scale_spread"] == pytest.approx(np.log(1.5) * 0.4, rel=1e-3)
+
+
+def test_steps_that_are_off(arrays, truth):
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(0.02), -np.sin(0.02)], [np.sin(0.02), np.cos(0.02)]]
+    arrays["cam2world"][4] = arrays["cam2world"][4] @ turn
+    # The last of four steps turns too far, by 0.02.
+    assert values(arrays, truth)["step_rot_deg"] == pytest.approx(np.degrees(0.02) / 4, rel=1e-3)
+    start, step = arrays["cam2world"][3, :3, 3], np.diff(arrays["cam2world"][3:, :3, 3], axis=0)[0]
+    across = np.cross(step, (0.3, 1.0, 0.2))
+    arrays["cam2world"][4, :3, 3] = start + across
+    assert values(arrays, truth)["step_dir_deg"] == pytest.approx(90 / 4, rel=1e-2)
+
+
+def test_static_depth_is_judged_alone_and_by_its_surer_half(arrays, truth):
+    moving = np.stack([truth.masks[t] == 1 for t in range(5)])
+    arrays["depth"][moving] *= 3
+    static = arrays["valid"] & ~moving
+    doubtful = static & (np.random.default_rng(0).random(static.shape) < 0.2)
+    arrays["depth"][doubtful] *= 1.05
+    arrays["confidence"] = np.where(doubtful, 1.0, 50.0).astype(np.float32)
+    found = values(arrays, truth)
+    share = doubtful.sum() / static.sum()
+    assert found["absrel_static"] == pytest.approx(0.05 * share, rel=0.02)
+    assert found["absrel_static_confident"] == pytest.approx(0, abs=1e-4)
+    assert found["absrel"] > found["absrel_static"]
 
 
 def test_shift_is_forgiven_by_scale_and_shift_only(arrays, truth):

@@ -26,7 +26,7 @@ SIZE = (32, 48)
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
-    return write_cache(tmp_path_factory.mktemp("cache"), "val", 5, 4, SIZE)
+    return write_cache(tmp_path_factory.mktemp("cache"), "val", 5, range(4), SIZE)
 
 
 def test_depth_codes_are_good_to_a_ten_thousandth():
@@ -59,16 +59,16 @@ def test_samples_follow_the_generator_and_the_strides(cache):
 
 def test_a_cache_goes_on_and_refuses_other_settings(cache):
     stamp = (cache / "00000" / "images.npy").stat().st_mtime_ns
-    write_cache(cache, "val", 5, 4, SIZE)
+    write_cache(cache, "val", 5, range(4), SIZE)
     assert (cache / "00000" / "images.npy").stat().st_mtime_ns == stamp
     with pytest.raises(UsageError):
-        write_cache(cache, "val", 5, 3, SIZE)
+        write_cache(cache, "val", 5, range(3), SIZE)
 
 
 def test_incomplete_and_missing_caches_are_refused(tmp_path):
     with pytest.raises(InputError):
         PairCache(tmp_path)
-    folder = write_cache(tmp_path / "c", "val", 1, 2, SIZE)
+    folder = write_cache(tmp_path / "c", "val", 1, range(2), SIZE)
     (folder / "00000" / "done").unlink()
     with pytest.raises(InputError):
         PairCache(folder)

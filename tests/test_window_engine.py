@@ -47,9 +47,8 @@ class WindowOracle(OraclePredictor):
         local = (world.double() @ inverse[:3, :3].T + inverse[:3, 3]) * self.scale_of(frames[0])
         cam2world = inverse @ cameras
         cam2world[:, :3, 3] *= self.scale_of(frames[0])
-        return WindowPrediction(
-            local.float(), torch.ones(world.shape[:-1]), cam2world, source.intrinsics[0, frames]
-        )
+        exact = torch.full(world.shape[:-1], 1e3)
+        return WindowPrediction(local.float(), exact, cam2world, source.intrinsics[0, frames])
 
     @staticmethod
     def scale_of(first):

@@ -1,8 +1,20 @@
 """Alignment: from passes (directed pairs, each with a scale of its own) to cameras in one world."""
 
+from dpm_cli.align.bundle import Bundle, FlowGrid, adjust
+from dpm_cli.align.correction import DepthCorrection, smooth_correction
 from dpm_cli.align.depth import fuse_log_depth
 from dpm_cli.align.passes import Passes
 from dpm_cli.align.result import Alignment
 from dpm_cli.align.solve import align
 
-__all__ = ["Alignment", "Passes", "align", "fuse_log_depth"]
+__all__ = [
+    "Alignment",
+    "Bundle",
+    "DepthCorrection",
+    "FlowGrid",
+    "Passes",
+    "adjust",
+    "align",
+    "fuse_log_depth",
+    "smooth_correction",
+]

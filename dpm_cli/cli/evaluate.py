@@ -58,7 +58,7 @@ def evaluate(
         bool,
         typer.Option(
             "--known-intrinsics",
-            help="Pairs: give models the true focal length.",
+            help="Give models the true focal length.",
             rich_help_panel=_HOW,
         ),
     ] = False,

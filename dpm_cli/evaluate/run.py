@@ -21,6 +21,7 @@ from dpm_cli.evaluate.results import Score
 from dpm_cli.evaluate.sequence_runs import (
     has_sequence_truth,
     judge,
+    knowing,
     reconstruction,
     run_settings,
     score_sequences,
@@ -43,7 +44,7 @@ class EvaluateSettings:
     """Working size in pixels; None = each model's default."""
     protocols: Protocols = "both"
     known_intrinsics: bool = False
-    """Pairs only: give the models the true intrinsics."""
+    """Give the models the true intrinsics; to a reconstruction those of the first frame."""
     max_pairs: int = PAIRS_PER_SEQUENCE
     """Pairs of each kind per sequence, evenly spaced."""
     max_frames: int | None = None
@@ -191,21 +192,19 @@ def _videos(
     """Whole reconstructions; the baselines that only know pairs have none."""
     if not truths or model == "dis-flow" or model.startswith(STATIC):
         return []
-    if model == "constant-depth":
-        run = constant_sequence
-    else:
-        run = reconstruction(
-            run_settings(
-                model,
-                weights=settings.weights,
-                device=settings.device,
-                dtype=settings.dtype,
-                size=settings.size,
-            )
-        )
+    given = run_settings(
+        model,
+        weights=settings.weights,
+        device=settings.device,
+        dtype=settings.dtype,
+        size=settings.size,
+    )
     scores = []
     with reporter.task(f"{model}, {truths[0].dataset} video", len(truths)) as advance:
         for truth in truths:
+            known = settings.known_intrinsics and truth.intrinsics is not None
+            told = knowing(given, truth) if known else given
+            run = constant_sequence if model == "constant-depth" else reconstruction(told)
             scores += score_sequences(
                 model, run, [truth], most_frames=settings.max_frames, reporter=reporter
             )

@@ -1,5 +1,6 @@
 """Reconstruct a data set's sequences with a model, as a user would, and score the result."""
 
+import dataclasses
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -50,6 +51,14 @@ def run_settings(
         clip=ClipSettings(size=size),
         formats=(),
     )
+
+
+def knowing(settings: ReconstructSettings, truth: SequenceTruth) -> ReconstructSettings:
+    """The same settings with the true intrinsics of the first frame."""
+    assert truth.intrinsics is not None
+    K = truth.intrinsics[0]
+    numbers = (K[0, 0], K[1, 1], K[0, 2], K[1, 2])
+    return dataclasses.replace(settings, intrinsics=",".join(f"{n:.9g}" for n in numbers))
 
 
 def score_sequences(

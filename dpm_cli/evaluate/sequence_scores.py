@@ -7,6 +7,7 @@ depth. Frames are matched by their number in the source.
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 
@@ -26,6 +27,8 @@ from dpm_cli.sequence import Sequence4D
 _CLOUD_FRAMES = 8
 _CLOUD_POINTS = 4000
 _STILL_SHARE = 0.01
+_STEP_SHARE = 0.1
+"""A step shorter than this share of the mean step has no direction to be judged."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,29 @@ def _score_depth(matched: MatchedSequence) -> tuple[dict[str, float], int, float
             np.average([e.delta_1_25 for e in each], weights=weights)
         )
     del values["delta_1_25_median"]
-    return values, int(sum(weights)), fits[""].scale
+    return values | _static_depth(matched, fits[""]), int(sum(weights)), fits[""].scale
+
+
+def _static_depth(matched: MatchedSequence, fit: depth_metrics.DepthFit) -> dict[str, float]:
+    """AbsRel where nothing moves by itself, of all such pixels and of the more confident half of every frame."""
+    if matched.truth.masks is None:
+        return {}
+    everything, sure = [], []
+    for row, t in enumerate(matched.frames):
+        depth, truth, known = matched.depth(row)
+        static = known & (matched.truth.masks[int(t)] == 0)
+        if not static.any():
+            continue
+        confidence = cv2.resize(matched.read(row, "confidence"), truth.shape[::-1])
+        surer = static & (confidence >= np.median(confidence[static]))
+        for found, chosen in ((everything, static), (sure, surer)):
+            found.append(depth_metrics.depth_errors(fit.apply(depth), truth, chosen))
+    if not everything:
+        return {}
+    return {
+        name: float(np.average([e.absrel for e in found], weights=[e.pixels for e in found]))
+        for name, found in (("absrel_static", everything), ("absrel_static_confident", sure))
+    }
 
 
 def _score_cameras(
@@ -128,7 +153,19 @@ def _score_cameras(
     if not _stands(matched, path):
         values |= {"rpe_trans": steps.translation, "ate": trajectory.ate(aligned, exact)}
         values["ate_share"] = values["ate"] / path
+        values |= _score_steps(poses, exact, path)
     return values, world
+
+
+def _score_steps(poses: np.ndarray, truth: np.ndarray, path: float) -> dict[str, float]:
+    """Mean errors of the steps from frame to frame, and of their direction where the true camera made one."""
+    steps, exact = (np.linalg.inv(p[:-1]) @ p[1:] for p in (poses, truth))
+    values = {"step_rot_deg": float(trajectory.pose_errors(steps, exact)[0].mean())}
+    long = np.linalg.norm(exact[:, :3, 3], axis=1) > _STEP_SHARE * path / len(exact)
+    if long.any():
+        off = trajectory.direction_error_deg(steps[long, :3, 3], exact[long, :3, 3])
+        values["step_dir_deg"] = float(off.mean())
+    return values
 
 
 def _stands(matched: MatchedSequence, path: float) -> bool:

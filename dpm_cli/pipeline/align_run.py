@@ -1,13 +1,22 @@
 """From stored passes to cameras in one world, and what the user should know about them."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from dpm_cli.align import Passes, align
+from dpm_cli.align import (
+    DepthCorrection,
+    FlowGrid,
+    Passes,
+    adjust,
+    align,
+    fuse_log_depth,
+    smooth_correction,
+)
 from dpm_cli.config import ReconstructSettings
 from dpm_cli.fusion import AlignedPasses
 from dpm_cli.pass_store import PassStore
+from dpm_cli.pipeline.passes import grid_spacing
 from dpm_cli.progress import Reporter
 from dpm_cli.structures import Clip
 
@@ -50,7 +59,37 @@ def align_run(
         usable=found.usable,
         cameras=found.cameras,
     )
+    if (passes.status[found.usable] == "ok").any():
+        aligned = _adjusted(aligned, passes, chunks, clip, found.shot)
     return AlignedRun(aligned, found.shot, tuple(notes))
+
+
+def _adjusted(
+    aligned: AlignedPasses, passes: Passes, chunks: dict, clip: Clip, shot: np.ndarray
+) -> AlignedPasses:
+    """Cameras and depth that the flows agree on; the first frame of every shot stays where it is."""
+    used, cameras, frames = aligned.usable, aligned.cameras, len(clip)
+    spacing = grid_spacing(clip.size, len(passes))
+    pixels = np.mgrid[tuple(slice(spacing // 2, side, spacing) for side in clip.size)]
+    pixels = np.stack((pixels[1], pixels[0]), -1).astype(np.float64)
+    grid = FlowGrid(aligned.pairs[used], pixels, chunks["flow"][used], chunks["flow_weight"][used])
+    every, thin = grid.every(), grid.thinned()
+    depth, confidence = passes.log_depth[..., every, every], passes.confidence[..., every, every]
+    scaled = depth + aligned.log_scale[..., None, None].astype(np.float32)
+    fused = []
+    for t in range(frames):
+        e, v = np.array(aligned.of_frame(t), int).reshape(-1, 2).T
+        fused.append(fuse_log_depth(scaled[e, v], confidence[e, v]))
+    log_depth, sure = (np.stack(maps) for maps in zip(*fused, strict=True))
+    free = cameras.registered & (np.diff(shot, prepend=-1) == 0)
+    found = adjust(thin, cameras.cam2world, cameras.intrinsics, log_depth, sure, free)
+    correction = DepthCorrection(
+        smooth_correction(found.log_depth - log_depth, found.support),
+        (float(thin.pixels[0, 0, 0]), float(thin.pixels[0, 0, 1])),
+        float(spacing * (every.step or 1)),
+    )
+    moved = replace(cameras, cam2world=found.cam2world)
+    return replace(aligned, cameras=moved, correction=correction)
 
 
 def _status_notes(status: np.ndarray) -> list[str]:

@@ -151,6 +151,8 @@ def _store(store: PassStore, start: int, rows: np.ndarray, r: PairReduction, spa
             "pairs": rows,
             "log_depth": log_depth[grid],
             "confidence": np.where(valid, confidence, 0)[grid],
+            "flow": flow[grid],
+            "flow_weight": (visible * (1 - motion) ** 2)[grid].astype(np.float32),
             "status": np.array(r.status, dtype="U12"),
             **{name: getattr(r, name).double().cpu().numpy() for name in _SMALL},
         },

@@ -18,6 +18,7 @@ from torch import Tensor
 from dpm_cli.dense_flow import consistency_error
 from dpm_cli.geometry.camera import fov_from_focal
 from dpm_cli.network.mini import MULTIPLE, MiniNetwork, compose
+from dpm_cli.network.mini.parallax import NOISE_PX
 from dpm_cli.network.mini.upsample import upsample
 from dpm_cli.network.mini.warp import half_diagonal
 from dpm_cli.predictors.geometric.calibrate import calibrate
@@ -174,7 +175,9 @@ class MiniPredictor:
             known = torch.full(
                 (len(first),), self._focal * half_diagonal(*small_size), device=flow.device
             )
-        return self.network(small, moved, known), flow
+        # Flow is measured at full size, so that in the network's smaller pixels its error is smaller too.
+        noise_px = torch.full((len(first),), NOISE_PX * small_size[1] / width, device=flow.device)
+        return self.network(small, moved, known, noise_px), flow
 
     def _predict(self, first: Tensor, second: Tensor) -> PairPrediction:
         out, flow = self._run(first, second)

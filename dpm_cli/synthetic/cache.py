@@ -1,6 +1,6 @@
 """Clips on disk for training on a CPU: render once, read any pair of frames with exact truth many times.
 
-    folder/clips.json            version, size, frames, split, number of clips and shards
+    folder/clips.json            version, size, times, split, number of clips and shards
     folder/00000/<field>.npy     one array per field of `ClipTruth`, memory-mapped when read
 
 Depth is stored as 16 bit logarithm (relative error below 1e-4), everything else as it is.
@@ -8,6 +8,7 @@ Depth is stored as 16 bit logarithm (relative error below 1e-4), everything else
 
 import json
 import math
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -19,15 +20,18 @@ from dpm_cli.errors import InputError, UsageError
 from dpm_cli.files import atomic_path, write_json
 from dpm_cli.progress import Reporter, SilentReporter
 from dpm_cli.structures import PairTruth
-from dpm_cli.synthetic.render import render_clips
+from dpm_cli.synthetic.render import render_at
 from dpm_cli.synthetic.seeds import scene_seed
 from dpm_cli.synthetic.truth import PER_FRAME, ClipTruth
 
-VERSION = 1
+VERSION = 2
 _NEAR, _FAR = 0.01, 5000.0
 _LEVELS = 65534
 _SHARD_CLIPS = 50
 _PER_CLIP = ("kind", "mover", "instance", "seed")
+RULER = (0, 1, 3, 8)
+"""Frames of a clip that are worth rendering: any two are another stride apart (a Golomb ruler), so four frames give
+strides 1, 2, 3, 5, 7 and 8, and for the same time of rendering there are twice as many scenes as with all nine."""
 
 
 def encode_depth(depth: np.ndarray) -> np.ndarray:
@@ -46,7 +50,7 @@ def write_cache(
     folder: Path | str,
     split: str,
     clips: int,
-    frames: int,
+    times: Sequence[int],
     size: tuple[int, int],
     *,
     camera: str | None = None,
@@ -54,13 +58,13 @@ def write_cache(
     workers: int = 1,
     reporter: Reporter | None = None,
 ) -> Path:
-    """Render scenes `first` to `first + clips` of a split into shards; shards already there are kept.
+    """Render frames `times` of scenes `first` to `first + clips` of a split into shards; those already there are kept.
 
     A folder with other settings is refused (UsageError). Each worker is a process with one thread.
     """
     folder = Path(folder)
     settings = {
-        "version": VERSION, "split": split, "clips": clips, "frames": frames, "size": list(size),
+        "version": VERSION, "split": split, "clips": clips, "times": list(times), "size": list(size),
         "camera": camera, "first": first, "shard_clips": _SHARD_CLIPS,
     }  # fmt: skip
     index = folder / "clips.json"
@@ -72,7 +76,7 @@ def write_cache(
         if not (folder / f"{shard:05d}" / "done").exists():
             numbers = range(first + start, first + min(start + _SHARD_CLIPS, clips))
             seeds = [scene_seed(split, n) for n in numbers]
-            jobs.append((folder / f"{shard:05d}", seeds, frames, tuple(size), camera))
+            jobs.append((folder / f"{shard:05d}", seeds, tuple(times), tuple(size), camera))
     reporter = reporter or SilentReporter()
     with reporter.task("render", len(jobs)) as advance:
         if workers == 1:
@@ -90,8 +94,9 @@ def write_cache(
 
 def _write_shard(job) -> None:
     """Render and write one shard; its `done` file comes last."""
-    folder, seeds, frames, size, camera = job
-    truth = render_clips(seeds, frames, size, camera=camera)
+    folder, seeds, times, size, camera = job
+    moments = torch.tensor(times).expand(len(seeds), -1)
+    truth = render_at(torch.tensor(seeds), moments, size, camera)
     for name in PER_FRAME + _PER_CLIP:
         array = getattr(truth, name).numpy()
         if name == "depth":
@@ -113,7 +118,7 @@ class PairCache:
         if not index.exists():
             raise InputError(f"{folder} is no clip cache: write one first")
         self.settings = json.loads(index.read_text())
-        self.frames: int = self.settings["frames"]
+        self.times = torch.tensor(self.settings["times"])
         self.size: tuple[int, int] = tuple(self.settings["size"])
         count = math.ceil(self.settings["clips"] / self.settings["shard_clips"])
         missing = [s for s in range(count) if not (self.folder / f"{s:05d}" / "done").exists()]
@@ -154,12 +159,21 @@ class PairCache:
         generator: torch.Generator | None = None,
         strides: tuple[int, int] = (1, 5),
     ) -> PairTruth:
-        """Random pairs at strides low to high (both included, at most frames - 1), half of them backward in time."""
-        low, high = strides[0], min(strides[1], self.frames - 1)
+        """Random pairs at strides low to high (both included) as far as the clips have them, half backward in time.
+
+        Every stride is equally likely; UsageError where the clips have none of them.
+        """
+        before, after = torch.triu_indices(len(self.times), len(self.times), 1)
+        stride = self.times[after] - self.times[before]
+        wanted = (stride >= strides[0]) & (stride <= strides[1])
+        if not wanted.any():
+            raise UsageError(
+                f"{self.folder} has no frames {strides[0]} to {strides[1]} apart: choose other strides"
+            )
+        weight = wanted / stride.bincount()[stride]
         clip = torch.randint(len(self), (batch,), generator=generator)
-        stride = torch.randint(low, high + 1, (batch,), generator=generator)
-        start = (torch.rand(batch, generator=generator) * (self.frames - stride)).long()
-        frames = torch.stack((start, start + stride), 1)
+        pair = torch.multinomial(weight, batch, replacement=True, generator=generator)
+        frames = torch.stack((before[pair], after[pair]), 1)
         backward = torch.rand(batch, generator=generator) < 0.5
         frames = torch.where(backward[:, None], frames.flip(1), frames)
         return self.truth(clip, frames).pair(0, 1)

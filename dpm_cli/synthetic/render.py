@@ -78,9 +78,9 @@ def render_clips(
 
 @torch.no_grad()
 def render_at(
-    seeds: Tensor, times: Tensor, size: tuple[int, int], camera: Tensor | None = None
+    seeds: Tensor, times: Tensor, size: tuple[int, int], camera: str | Tensor | None = None
 ) -> ClipTruth:
-    """B clips at their own times (B, T) in frames; `camera` (B,) are indices of `CAMERA_KINDS`, None = drawn."""
+    """B clips at their own times (B, T) in frames; `camera` is a kind, (B,) indices of `CAMERA_KINDS`, None = drawn."""
     per_chunk = max(1, _budget(seeds.device) // (size[0] * size[1] * times.shape[1]))
     worlds = build_world(seeds, camera).split(per_chunk)
     parts = zip(worlds, times.split(per_chunk), strict=True)

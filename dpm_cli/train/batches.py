@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from dpm_cli.dense_flow import dis_flow
+from dpm_cli.network.mini.parallax import NOISE_PX
 from dpm_cli.structures import PairTruth
 from dpm_cli.train.augment import augment
 from dpm_cli.train.settings import TrainSettings
@@ -36,6 +37,8 @@ class Batch:
     """(B, 2, H, W, 2) pixels, measured; NaN for networks that are given none."""
     focal_px: Tensor
     """(B,) true focal length where the network is told, else 0."""
+    noise_px: Tensor
+    """(B,) deviation of the flow, pixels."""
 
 
 def measured_flow(images: Tensor) -> Tensor:
@@ -88,11 +91,11 @@ def draw_batch(
         told.append((K[:, 0, 0] * K[:, 1, 1]).sqrt() * knows)
         share = torch.rand(len(K), generator=generator).to(K.device)
         kept.append(settings.best_flow + (1 - settings.best_flow) * share)
-    truth = cat_truth(parts)
+    truth, focal, share = cat_truth(parts), torch.cat(told), torch.cat(kept)
     if not needs_flow:
-        return Batch(truth, no_flow(truth), torch.cat(told))
-    flow = better_flow(measured_flow(truth.images), truth, torch.cat(kept))
-    return Batch(truth, flow, torch.cat(told))
+        return Batch(truth, no_flow(truth), focal, NOISE_PX * share)
+    flow = better_flow(measured_flow(truth.images), truth, share)
+    return Batch(truth, flow, focal, NOISE_PX * share)
 
 
 def better_flow(flow: Tensor, truth: PairTruth, kept: Tensor) -> Tensor:

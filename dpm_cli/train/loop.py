@@ -19,6 +19,7 @@ from dpm_cli.errors import DpmError
 from dpm_cli.train.batches import Batch, PairSource, prefetch
 from dpm_cli.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from dpm_cli.train.curves import CsvLog, plot_run
+from dpm_cli.train.optimiser import MuonAdamW
 from dpm_cli.train.processes import Processes
 from dpm_cli.train.recipe import Recipe
 from dpm_cli.train.settings import TrainSettings
@@ -75,16 +76,9 @@ class _Run:
         network = self.recipe.network().to(device=job.device)
         self.network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.average = deepcopy(self.network).eval() if self.settings.ema else self.network
-        decay, plain = [], []
-        for p in self.network.parameters():
-            (decay if p.dim() > 1 else plain).append(p)
-        groups = [
-            {"params": decay, "weight_decay": self.settings.weight_decay},
-            {"params": plain, "weight_decay": 0.0},
-        ]
-        # Fused: no temporary copies of a large network's weights.
-        fused = job.device.type == "cuda"
-        self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), fused=fused)
+        # A plain AdamW is this with no matrix for Muon.
+        inner = self.recipe.inner if self.settings.muon else ()
+        self.optimizer = MuonAdamW(self.network, inner, self.settings.weight_decay)
         self.step = self.pairs = self.skipped = self.in_a_row = 0
         self.before_s = 0.0
         self.began = time.monotonic()

@@ -12,6 +12,7 @@ from dpm_cli.network.mini import PRESETS, MiniNetwork, MiniOutput
 from dpm_cli.structures import PairTruth
 from dpm_cli.train.batches import Batch
 from dpm_cli.train.calibrate import calibrate
+from dpm_cli.train.grow import grow
 from dpm_cli.train.settings import CPU_STAGES, GPU_STAGES, OWN_LICENCE, Plan
 from dpm_cli.train.speed import counted_flops
 from dpm_cli.train.validate import Scores, validate
@@ -26,6 +27,7 @@ class MiniRecipe:
     initial: MiniWeights | None = None
     needs_flow = True
     shown = "depth"
+    inner = ("encode_", "decode_", "attention", "down_", "exchange", "settle", "refine", "up_")
 
     @classmethod
     def started_from(cls, path: Path) -> "MiniRecipe":
@@ -34,13 +36,18 @@ class MiniRecipe:
         names = [n for n, c in PRESETS.items() if c == initial.network.config]
         return cls(names[0] if names else "custom", initial)
 
+    def grown_to(self, preset: str) -> "MiniRecipe":
+        """The same start, made deeper where the preset is; UsageError where it is another network."""
+        if self.initial is None:
+            return MiniRecipe(preset)
+        network = grow(self.initial.network, PRESETS[preset])
+        return MiniRecipe(preset, replace(self.initial, network=network))
+
     def plan(self, gpu: bool) -> Plan:
-        """New networks see small pictures first; given weights go on with large ones, at a gentler rate."""
+        """Small pictures first; given weights go on at a gentler rate."""
         stages = GPU_STAGES if gpu else CPU_STAGES
-        rate = 1e-3 if gpu else 1.5e-3
-        if self.initial is not None:
-            rate, stages = 5e-4, stages if gpu else (replace(stages[-1], start=0.0),)
-        return Plan(stages, rate, validation=(4, 16, (96, 128)))
+        rate = 8e-4 if self.initial is not None else 1e-3 if gpu else 1.5e-3
+        return Plan(stages, rate, validation=(4, 16, (96, 128)), muon=True)
 
     def network(self) -> MiniNetwork:
         """New or a copy of the given one."""
@@ -52,7 +59,7 @@ class MiniRecipe:
 
     def forward(self, network: nn.Module, batch: Batch) -> MiniOutput:
         """Both images, flow, and the focal length where it is told."""
-        return network(batch.truth.images, batch.flow, batch.focal_px)
+        return network(batch.truth.images, batch.flow, batch.focal_px, batch.noise_px)
 
     def loss(
         self, out: MiniOutput, truth: PairTruth, weights: LossWeights

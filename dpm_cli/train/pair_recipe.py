@@ -46,6 +46,7 @@ class PairRecipe:
     source: str | None = None
     """Name of the file that it started from."""
     needs_flow = False
+    inner: tuple[str, ...] = ()
     shown = "distance"
 
     @classmethod

@@ -36,6 +36,11 @@ class Recipe(Protocol):
         ...
 
     @property
+    def inner(self) -> tuple[str, ...]:
+        """Prefixes of the names of the modules whose matrices Muon may take: neither inputs nor outputs."""
+        ...
+
+    @property
     def shown(self) -> str:
         """The loss term that a progress line shows beside the loss."""
         ...
@@ -92,6 +97,8 @@ def choose_recipe(preset: str | None, initial: Path | None) -> Recipe:
     checkpoint = read_checkpoint(initial)
     mini = recognise(checkpoint) is Kind.MINI
     recipe = MiniRecipe.started_from(initial) if mini else PairRecipe.started_from(checkpoint)
+    if isinstance(recipe, MiniRecipe) and preset in PRESETS:
+        recipe = recipe.grown_to(preset)
     if preset not in (None, recipe.preset):
         raise UsageError(f"{initial} is another size than preset {preset}: leave --preset out")
     return recipe

@@ -20,8 +20,8 @@ class Stage:
 
 
 CPU_STAGES = (
-    Stage(0.0, ((64, 80), (64, 96), (80, 64)), 24),
-    Stage(0.4, ((96, 128), (96, 128), (80, 112), (64, 112), (80, 128), (96, 80)), 16),
+    Stage(0.0, ((64, 80), (64, 96), (80, 64), (48, 80)), 32),
+    Stage(0.35, ((96, 128), (96, 128), (80, 112), (64, 112), (80, 128), (96, 80)), 24),
 )
 """Small pictures first: twice the pairs a second while the coarse geometry is learnt."""
 
@@ -41,6 +41,8 @@ class Plan:
     validation: tuple[int, int, tuple[int, int]]
     """Batches, pairs a batch, size."""
     checkpoint_every: int = 250
+    muon: bool = False
+    """Whether the network learns faster with Muon."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class TrainSettings:
     """A batch is drawn in this many parts with their own random numbers, so that several processes share it."""
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.02
+    muon: bool = False
+    """Muon for the inner matrices of a network that names them, instead of AdamW for all."""
     warmup_steps: int = 150
     flat: float = 0.4
     """Share of the run at the full rate; a cosine to 0 follows."""

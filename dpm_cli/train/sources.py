@@ -9,6 +9,7 @@ from threading import Lock
 import torch
 
 from dpm_cli.datasets.training_crop import crop_resize
+from dpm_cli.network.mini.parallax import NOISE_PX
 from dpm_cli.structures import PairTruth
 from dpm_cli.synthetic import PairCache, sample_pairs
 from dpm_cli.train.batches import (
@@ -110,5 +111,5 @@ def fixed_batches(
         truth = truth_to(truth, device)
         focal = torch.zeros(len(truth.images), device=truth.images.device)
         flow = measured_flow(truth.images) if needs_flow else no_flow(truth)
-        batches.append(Batch(truth, flow, focal))
+        batches.append(Batch(truth, flow, focal, torch.full_like(focal, NOISE_PX)))
     return batches

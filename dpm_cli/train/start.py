@@ -12,6 +12,7 @@ from dpm_cli.errors import UsageError
 from dpm_cli.losses import LossWeights
 from dpm_cli.progress import Reporter
 from dpm_cli.synthetic import write_cache
+from dpm_cli.synthetic.cache import RULER
 from dpm_cli.train.batches import Batch, PairSource
 from dpm_cli.train.checkpoint import NAME
 from dpm_cli.train.loop import TrainJob, TrainResult, train
@@ -72,6 +73,7 @@ def settings_of(options: TrainOptions, recipe: Recipe, world: int) -> TrainSetti
         stages=stages,
         shards=world,
         learning_rate=options.learning_rate or plan.learning_rate,
+        muon=plan.muon,
         ema=TrainSettings.ema if options.average else 0.0,
         seed=options.seed,
         checkpoint_every=plan.checkpoint_every,
@@ -138,13 +140,12 @@ def run_training(options: TrainOptions, reporter: Reporter) -> TrainResult:
 def _fill_cache(options: TrainOptions, reporter: Reporter) -> None:
     if len(options.caches) != 1 or options.cache_clips is None:
         raise UsageError("--cache-clips fills one folder: give exactly one --cache")
-    frames = options.strides[1] + 1
     workers = max(1, min(8, os.cpu_count() or 1))
     write_cache(
         options.caches[0],
         "train",
         options.cache_clips,
-        frames,
+        [t for t in RULER if t <= options.strides[1]],
         CACHE_SIZE,
         workers=workers,
         reporter=reporter,

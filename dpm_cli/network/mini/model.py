@@ -32,7 +32,13 @@ from dpm_cli.network.mini.compose import compose, corrected_flow
 from dpm_cli.network.mini.config import MiniConfig
 from dpm_cli.network.mini.correlation import Correlation
 from dpm_cli.network.mini.layers import AttentionLayer, GridCode, ResidualBlock, Up
-from dpm_cli.network.mini.parallax import CAMERA_NUMBERS, HINT_CHANNELS, Parallax, parallax
+from dpm_cli.network.mini.parallax import (
+    CAMERA_NUMBERS,
+    HINT_CHANNELS,
+    NOISE_PX,
+    Parallax,
+    parallax,
+)
 from dpm_cli.network.mini.pose import refine_pose
 from dpm_cli.network.mini.solve import EVIDENCE_CHANNELS, fuse, solve
 from dpm_cli.network.mini.warp import (
@@ -128,13 +134,20 @@ class MiniNetwork(nn.Module):
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)
 
-    def forward(self, images: Tensor, flow: Tensor, focal_px: Tensor | None = None) -> MiniOutput:
+    def forward(
+        self,
+        images: Tensor,
+        flow: Tensor,
+        focal_px: Tensor | None = None,
+        noise_px: Tensor | None = None,
+    ) -> MiniOutput:
         """Four maps of B pairs.
 
         Args:
             images: (B, 2, 3, H, W) in [0, 1]; H and W multiples of 16.
             flow: (B, 2, H, W, 2) pixels, image 1 to 2 and image 2 to 1.
             focal_px: (B,) focal length where it is known, 0 where not; None = known nowhere.
+            noise_px: (B,) deviation of the flow, pixels; None = that of flow measured in images of this size.
         """
         height, width = images.shape[-2:]
         unit = half_diagonal(height, width)
@@ -142,10 +155,12 @@ class MiniNetwork(nn.Module):
         grid = normalised_grid(height, width, like=images)
         target = grid + flow / unit
         known = torch.zeros_like(images[:, 0, 0, 0, 0]) if focal_px is None else focal_px / unit
+        if noise_px is None:
+            noise_px = torch.full_like(known, NOISE_PX)
         x, error_px = _inputs(images, target, grid, known)
         guess = torch.where(known > 0, known, torch.full_like(known, math.exp(_TYPICAL_LOG_FOCAL)))
         with torch.autocast(images.device.type, enabled=False):
-            hint = parallax(flow, (-error_px).exp(), guess)
+            hint = parallax(flow, (-error_px).exp(), guess, noise_px)
         x = torch.cat((x, hint.hint.flatten(0, 1)), 1).contiguous(memory_format=torch.channels_last)
         half, quarter, eighth, tokens, extra = self._encode(x, images, target, hint)
         camera = _float32(self.camera, extra[:, :2].flatten(1))
@@ -163,7 +178,13 @@ class MiniNetwork(nn.Module):
         found = torch.cat((found[:, :, :1] + _grow(coarse[:, :, None], 2), found[:, :, 1:]), 2)
         with torch.autocast(images.device.type, enabled=False):
             scene = solve(
-                found.detach(), small, pose.detach(), hint.camera, focal.detach(), 1 / unit
+                found.detach(),
+                small,
+                pose.detach(),
+                hint.camera,
+                focal.detach(),
+                1 / unit,
+                noise_px,
             )
         x = self.settle(x + self.solved(scene.evidence.flatten(0, 1).to(x)))
         x = _float32(self.head, F.gelu(self.refine(F.gelu(self.up_2(x, half)))))

@@ -16,7 +16,8 @@ HINT_CHANNELS = 4
 CAMERA_NUMBERS = 8
 _SAMPLES = 300
 """Matches per direction that the camera is fitted to."""
-_NOISE_PX = 0.3
+NOISE_PX = 0.3
+"""Deviation of measured flow in pixels of the size it was measured at."""
 _ROTATION_ROUNDS = 5
 _SPREAD_PX = (4.0, 2.0, 1.5, 1.0, 0.8, 0.6)
 """Scale of the robust weights, round by round, for all starts; the best start goes on with the last."""
@@ -36,13 +37,14 @@ class Parallax:
 
 
 @torch.no_grad()
-def parallax(flow: Tensor, weight: Tensor, focal: Tensor) -> Parallax:
+def parallax(flow: Tensor, weight: Tensor, focal: Tensor, noise_px: Tensor) -> Parallax:
     """Fit the camera to flow and triangulate.
 
     Args:
         flow: (B, 2, H, W, 2) pixels, both ways.
         weight: (B, 2, H, W) 0..1, how well the flow agrees with its inverse.
         focal: (B,) focal / half diagonal, known or guessed.
+        noise_px: (B,) deviation of the flow, pixels.
     """
     height, width = flow.shape[2:4]
     unit = half_diagonal(height, width)
@@ -57,15 +59,15 @@ def parallax(flow: Tensor, weight: Tensor, focal: Tensor) -> Parallax:
     x1, x2 = _rays(first[few].flatten(1, 3) / f), _rays(second[few].flatten(1, 3) / f)
     pixel = focal * unit
     R, t = _fit(x1, x2, w, pixel)
-    rho, spread, residual = _triangulate(x1, x2, R, t, pixel)
+    rho, spread, residual = _triangulate(x1, x2, R, t, pixel, noise_px)
     sure = w * (spread < 0.5 * rho.abs())
     t = t * torch.where((rho.sign() * sure).sum(1) < 0, -1.0, 1.0)[:, None]
-    rho, spread, residual = _triangulate(x1, x2, R, t, pixel)
+    rho, spread, residual = _triangulate(x1, x2, R, t, pixel, noise_px)
     sure = w * ((spread < 0.5 * rho) & (rho > 0)) + 1e-6 * w + 1e-9
     scale = _median(rho.clamp_min(1e-4), sure)
     noise, blur = _median(residual, w + 1e-9), _median(spread, w + 1e-9) / scale
     full = _triangulate(
-        _rays(first.flatten(1, 3) / f), _rays(second.flatten(1, 3) / f), R, t, pixel
+        _rays(first.flatten(1, 3) / f), _rays(second.flatten(1, 3) / f), R, t, pixel, noise_px
     )
     near, far_spread, off = (m.unflatten(1, (2, height, width)) for m in full)
     s = scale[:, None, None, None]
@@ -91,6 +93,7 @@ def refit(
     weight: Tensor,
     focal: Tensor,
     pixel: float,
+    noise_px: Tensor,
     turn: Tensor,
     t: Tensor,
 ) -> tuple[Tensor, Tensor]:
@@ -102,6 +105,7 @@ def refit(
         weight: (B, 2, h, w) 0..1, small where the point may move by itself or the match may be wrong.
         focal: (B,) in half diagonals.
         pixel: size of a pixel in normalised coordinates.
+        noise_px: (B,) deviation of the flow, pixels.
         turn: (B, S, 3) guesses of camera 2 from camera 1, axis-angle.
         t: (B, S, 3) translations that go with them, any length.
 
@@ -114,20 +118,25 @@ def refit(
     # A guess without translation would stay one.
     t = t + 1e-4 * torch.tensor((1.0, 0.3, 0.5), device=t.device)
     R, t = _best(x1, x2, w, ray_pixel, rotation(turn), t / t.norm(dim=-1, keepdim=True))
-    rho, spread, _ = _triangulate(x1, x2, R, t, ray_pixel)
+    rho, spread, _ = _triangulate(x1, x2, R, t, ray_pixel, noise_px)
     behind = (rho.sign() * w * (spread < 0.5 * rho.abs())).sum(1) < 0
     return R, t * torch.where(behind, -1.0, 1.0)[:, None]
 
 
 @torch.no_grad()
 def depth_by_parallax(
-    first: Tensor, second: Tensor, focal: Tensor, pixel: float, R: Tensor, t: Tensor
+    first: Tensor,
+    second: Tensor,
+    focal: Tensor,
+    pixel: float,
+    noise_px: Tensor,
+    R: Tensor,
+    t: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Log depth (B, 2, h, w) in camera 1 in baselines, how clear it is 0..1, and pixels off the epipolar line."""
     f = focal[:, None, None]
-    found = _triangulate(
-        _rays(first.flatten(1, 3) / f), _rays(second.flatten(1, 3) / f), R, t, focal / pixel
-    )
+    x1, x2 = _rays(first.flatten(1, 3) / f), _rays(second.flatten(1, 3) / f)
+    found = _triangulate(x1, x2, R, t, focal / pixel, noise_px)
     rho, spread, off = (m.unflatten(1, first.shape[1:4]) for m in found)
     relative = spread / rho.clamp_min(1e-6) / _CLEAR
     return -rho.clamp_min(1e-4).log(), (rho > 0) / (1 + relative.square()), off
@@ -214,7 +223,9 @@ def _only_rotation(x1: Tensor, x2: Tensor, w: Tensor, pixel: Tensor) -> Tensor:
     return R
 
 
-def _triangulate(x1, x2, R: Tensor, t: Tensor, pixel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _triangulate(
+    x1, x2, R: Tensor, t: Tensor, pixel: Tensor, noise_px: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Inverse depth in camera 1 in units of 1 / |t|, its deviation, and pixels off the epipolar line.
 
     x2 is the image of x1 / rho moved by (R, t): rho q = p with p, q below, so least squares in rho is p.q / q.q.
@@ -225,8 +236,8 @@ def _triangulate(x1, x2, R: Tensor, t: Tensor, pixel: Tensor) -> tuple[Tensor, T
     length = q.square().sum(-1).clamp_min(1e-10)
     rho = (p * q).sum(-1) / length
     across = (p[..., 0] * q[..., 1] - p[..., 1] * q[..., 0]).abs() * length.rsqrt()
-    pixel = pixel[:, None]
-    return rho, _NOISE_PX / pixel * length.rsqrt(), across * pixel
+    noise = (noise_px / pixel)[:, None]
+    return rho, noise * length.rsqrt(), across * pixel[:, None]
 
 
 def _median(values: Tensor, weight: Tensor) -> Tensor:

@@ -36,11 +36,19 @@ class Scene:
     evidence: Tensor
     """(B, 2, 11, h, w) for the decoder: flow left over (2), displacement that explains it (3), fused log depth,
     parallax minus own log depth, its clearness, log pixels off the epipolar line, log error of the match, motion."""
+    noise_px: Tensor
+    """(B,) deviation of the flow that clearness was judged by, full-size pixels."""
 
 
 @torch.no_grad()
 def solve(
-    found: Tensor, target: Tensor, pose: Tensor, hint: Tensor, focal: Tensor, pixel: float
+    found: Tensor,
+    target: Tensor,
+    pose: Tensor,
+    hint: Tensor,
+    focal: Tensor,
+    pixel: float,
+    noise_px: Tensor,
 ) -> Scene:
     """Fit the camera to the corrected flow, make depth by parallax, fuse, fit the pose to depth and flow.
 
@@ -51,6 +59,7 @@ def solve(
         hint: (B, >= 6) axis-angle and translation fitted to the given flow.
         focal: (B,) in half diagonals.
         pixel: size of a full-size pixel in normalised coordinates.
+        noise_px: (B,) deviation of the flow, full-size pixels.
     """
     log_depth, log_error, motion, gate = (found[:, :, k] for k in (0, 3, 4, 5))
     target = target + OFFSET_UNIT * found[:, :, 1:3].permute(0, 1, 3, 4, 2)
@@ -58,10 +67,9 @@ def solve(
     weight = torch.sigmoid(-motion) / (1 + (2 * log_error.clamp(-6, 6)).exp())
     few = (slice(None), slice(None), slice(0, None, _EVERY), slice(0, None, _EVERY))
     guesses = torch.stack((pose, hint[:, :6]), 1)
-    R, t = refit(
-        first[few], second[few], weight[few], focal, pixel, guesses[..., :3], guesses[..., 3:]
-    )
-    near, clear, off = depth_by_parallax(first, second, focal, pixel, R, t)
+    turns, shifts = guesses[..., :3], guesses[..., 3:]
+    R, t = refit(first[few], second[few], weight[few], focal, pixel, noise_px, turns, shifts)
+    near, clear, off = depth_by_parallax(first, second, focal, pixel, noise_px, R, t)
     log_scale = _agree(log_depth - near, weight * clear * torch.sigmoid(gate) + 1e-6)
     apart = (near + log_scale[:, None, None, None] - log_depth).clamp(-_FAR, _FAR)
     fused = log_depth + torch.sigmoid(gate) * clear * apart
@@ -74,7 +82,7 @@ def solve(
         torch.stack((fused, apart, clear, (off + 0.1).clamp_max(20).log(), log_error, motion), -1),
     )
     evidence = torch.cat(parts, -1).clamp(-10, 10).permute(0, 1, 4, 2, 3)
-    return Scene(R, t, log_scale, fitted, evidence)
+    return Scene(R, t, log_scale, fitted, evidence, noise_px)
 
 
 def fuse(
@@ -90,7 +98,8 @@ def fuse(
         focal: (B,), without gradient.
         pixel: size of a pixel in normalised coordinates.
     """
-    near, clear, _ = depth_by_parallax(*match_ends(target), focal, pixel, scene.R, scene.t)
+    ends = match_ends(target)
+    near, clear, _ = depth_by_parallax(*ends, focal, pixel, scene.noise_px, scene.R, scene.t)
     apart = (near + scene.log_scale[:, None, None, None] - log_depth).clamp(-_FAR, _FAR)
     return log_depth + torch.sigmoid(gate) * clear * apart
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dpm_cli.dense_flow import Preset, consistency_error, dis_flow
 from dpm_cli.geometry.camera import pixel_grid
+from dpm_cli.predictors.geometric.compensate import compensate
 from dpm_cli.predictors.geometric.epipolar import Matches
 from dpm_cli.predictors.geometric.seeds import flow_starts
 
@@ -62,15 +63,23 @@ def dense_match(grey: Tensor, tensors: Tensor, *, seeded: bool = True) -> DenseM
     flows = [flow_both_ways(a, "fine", seeded=seeded) for a in grey.cpu().numpy()]
     flow = torch.stack(flows).to(grey.device)
     error = consistency_error(flow)
-    smooth = box(error.flatten(0, 1)[:, None].clamp_max(8).square(), 11)[:, 0].view_as(error)
+    smooth = _around(error.flatten(0, 1).clamp_max(8).square()).view_as(error)
     return DenseMatch(flow, error, _covariance(tensors, smooth), _consistent(flow, error))
 
 
 def flow_both_ways(images: np.ndarray, preset: Preset, *, seeded: bool = True) -> Tensor:
     """DIS flow (2, H, W, 2) of images (2, H, W) uint8, 1 to 2 and 2 to 1.
 
-    Where little comes back it is sought again from a start by features, if `seeded`; what comes back more stays.
+    Where little comes back it is sought again from a start by features, if `seeded`; what comes back more stays. Then
+    it is measured again without the common motion.
     """
+    flow = _found_flow(images, preset, seeded)
+    good = _consistent(flow[None], consistency_error(flow[None]))[0]
+    return compensate(images, flow, good, preset, _around)
+
+
+def _found_flow(images: np.ndarray, preset: Preset, seeded: bool) -> Tensor:
+    """Flow (2, H, W, 2) from nothing, or from features where that is lost."""
 
     def flows(starts) -> Tensor:
         found = [dis_flow(images[v], images[1 - v], preset, starts[v]) for v in (0, 1)]
@@ -87,6 +96,11 @@ def flow_both_ways(images: np.ndarray, preset: Preset, *, seeded: bool = True) -
         return plain
     again = flows(starts)
     return again if share(again) > matched else plain
+
+
+def _around(maps: Tensor) -> Tensor:
+    """Mean of maps (N, H, W) over what shares one error of the flow."""
+    return box(maps[:, None], 11)[:, 0]
 
 
 def _consistent(flow: Tensor, error: Tensor) -> Tensor:
