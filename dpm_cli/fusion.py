@@ -67,7 +67,9 @@ def fuse_frame(
         log_depth, np.where(valid, confidence, confidence * 1e-3)
     )
     if passes.correction is not None:
-        fused = fused + passes.correction.at_size(t, fused.shape)
+        log_depth_factor, log_confidence_factor = passes.correction.at_size(t, fused.shape)
+        fused = fused + log_depth_factor
+        fused_confidence = fused_confidence * np.exp(log_confidence_factor)
     depth = np.exp(np.clip(fused, -20, 20)).astype(np.float32)
     score = np.max([dense[e].motion[v] for e, v in seen], axis=0)
     is_valid = (valid * confidence).sum(0) >= 0.5 * confidence.sum(0)

@@ -70,6 +70,8 @@ class Bundle:
     """(T, h, w) float64."""
     support: np.ndarray
     """(T, h, w) 0..1: share that the flows have in that depth; the rest is the prior."""
+    confidence: np.ndarray
+    """(T, h, w) 1 / expected relative error of that depth."""
     residual_px: float
     """Median over the weighted observations."""
 
@@ -237,13 +239,15 @@ def adjust(
             damping *= 100
             if damping > 1e4:
                 break
-    support = torch.zeros_like(d)
+    support, curvature = torch.zeros_like(d), problem.pull.clone()
     for part in parts:
         support[part.cameras[0]] = part.data / part.curvature
+        curvature[part.cameras[0]] = part.curvature
     return Bundle(
         x.numpy(),
         d.reshape(shape).numpy(),
         support.reshape(shape).numpy(),
+        curvature.sqrt().reshape(shape).numpy(),
         _median_residual(problem, x, d),
     )
 

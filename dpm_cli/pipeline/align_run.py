@@ -10,6 +10,7 @@ from dpm_cli.align import (
     Passes,
     adjust,
     align,
+    confidence_change,
     fuse_log_depth,
     smooth_correction,
 )
@@ -85,6 +86,7 @@ def _adjusted(
     found = adjust(thin, cameras.cam2world, cameras.intrinsics, log_depth, sure, free)
     correction = DepthCorrection(
         smooth_correction(found.log_depth - log_depth, found.support),
+        confidence_change(sure, found.confidence),
         (float(thin.pixels[0, 0, 0]), float(thin.pixels[0, 0, 1])),
         float(spacing * (every.step or 1)),
     )
