@@ -30,7 +30,8 @@ def pair(zoom):
     import cv2
 
     turn = cv2.getRotationMatrix2D((SIZE[1] / 2, SIZE[0] / 2), 5.0, zoom)
-    first = cv2.normalize(texture(), None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+    picture = texture()
+    first = (255 * (picture - picture.min()) / np.ptp(picture)).astype(np.uint8)
     second = cv2.warpAffine(
         first, turn, SIZE[::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
     )

@@ -4,7 +4,7 @@ import torch
 
 from dpm_cli.geometry.camera import intrinsics_matrix, pixel_grid, project_map, unproject
 from dpm_cli.geometry.rigid import invert, rigid, so3_angle, so3_exp, transform_map
-from dpm_cli.network.mini.parallax import Parallax, parallax
+from dpm_cli.network.mini.parallax import NOISE_PX, Parallax, parallax
 from dpm_cli.network.mini.warp import half_diagonal
 
 SIZE = (48, 64)
@@ -33,7 +33,11 @@ def hints(
         flow[:, 0, 8:20, 10:30] += torch.tensor((2.0, -3.0))
     flow = flow + noise_px * torch.randn(flow.shape, generator=generator)
     focal = torch.full((batch,), FOCAL_PX / half_diagonal(*SIZE))
-    return T21, depths[0], parallax(flow, torch.ones(batch, 2, *SIZE), focal)
+    return (
+        T21,
+        depths[0],
+        parallax(flow, torch.ones(batch, 2, *SIZE), focal, torch.full((batch,), NOISE_PX)),
+    )
 
 
 def test_camera_and_depth_from_exact_flow():
@@ -61,7 +65,9 @@ def test_movers_stand_out_in_the_residual_and_do_not_move_the_camera():
 
 def test_a_still_camera_says_that_it_knows_nothing():
     flow = 0.05 * torch.randn(2, 2, 48, 64, 2, generator=torch.Generator().manual_seed(1))
-    found = parallax(flow, torch.ones(2, 2, 48, 64), torch.full((2,), 1.6))
+    found = parallax(
+        flow, torch.ones(2, 2, 48, 64), torch.full((2,), 1.6), torch.full((2,), NOISE_PX)
+    )
     assert found.hint.isfinite().all()
     assert found.camera[:, :3].norm(dim=1).max() < 0.01
     assert (

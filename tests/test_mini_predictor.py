@@ -141,7 +141,7 @@ def test_calibrated_confidence_is_one_over_the_error():
     truth = toy_pairs(8, (32, 48), torch.Generator().manual_seed(4))
     network = shaken_network()
     flow = measured_flow(truth.images)
-    found = calibrate(network, [Batch(truth, flow, torch.zeros(8))])
+    found = calibrate(network, [Batch(truth, flow, torch.zeros(8), torch.full((8,), 0.3))])
     with torch.no_grad():
         out = network(truth.images, flow)
     expected = 1 / found.confidence(out.log_confidence)

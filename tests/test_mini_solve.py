@@ -96,7 +96,9 @@ def test_parallax_gives_the_static_depth_that_the_network_did_not_know():
     truth, target, focal, pose = exact_pairs()
     own = torch.full(truth.moving.shape, 1.0)  # a flat guess
     hint = torch.cat((pose, torch.zeros(4, 2)), 1)
-    scene = solve(told(truth, own, 6.0), target, torch.zeros(4, 6), hint, focal, PIXEL)
+    scene = solve(
+        told(truth, own, 6.0), target, torch.zeros(4, 6), hint, focal, PIXEL, torch.full((4,), 0.3)
+    )
     assert scene.evidence.shape == (4, 2, EVIDENCE_CHANNELS, *SIZE)
     fused = fuse(own, torch.full_like(own, 6.0), target, scene, focal, PIXEL)
     true = truth.points[:, :, 0, ..., 2].log()
@@ -111,7 +113,7 @@ def test_parallax_gives_the_static_depth_that_the_network_did_not_know():
 def test_a_shut_gate_leaves_the_networks_own_depth():
     truth, target, focal, pose = exact_pairs()
     own = torch.rand(truth.moving.shape)
-    scene = solve(told(truth, own, -20.0), target, pose, pose, focal, PIXEL)
+    scene = solve(told(truth, own, -20.0), target, pose, pose, focal, PIXEL, torch.full((4,), 0.3))
     fused = fuse(own, torch.full_like(own, -20.0), target, scene, focal, PIXEL)
     assert torch.allclose(fused, own, atol=1e-6)
 
@@ -123,7 +125,15 @@ def test_a_still_camera_moves_no_depth():
     target = normalised_grid(*SIZE, like=truth.images) + noise
     own = torch.rand(truth.moving.shape, generator=generator)
     nothing = torch.zeros(4, 8)
-    scene = solve(told(truth, own, 0.0), target, torch.zeros(4, 6), nothing, focal, PIXEL)
+    scene = solve(
+        told(truth, own, 0.0),
+        target,
+        torch.zeros(4, 6),
+        nothing,
+        focal,
+        PIXEL,
+        torch.full((4,), 0.3),
+    )
     fused = fuse(own, torch.zeros_like(own), target, scene, focal, PIXEL)
     assert (fused - own).abs().mean() < 0.2
     assert scene.pose[:, :3].abs().max() < 0.01

@@ -47,7 +47,10 @@ def test_a_step_on_the_device_is_that_of_the_cpu(tmp_path, preset):
     for name in ("cpu", "cuda"):
         device = torch.device(name)
         there = Batch(
-            truth_to(batch.truth, device), batch.flow.to(device), batch.focal_px.to(device)
+            truth_to(batch.truth, device),
+            batch.flow.to(device),
+            batch.focal_px.to(device),
+            batch.noise_px.to(device),
         )
         run = _Run(replace(job(tmp_path / name, chosen), device=device))
         numbers.append({k: float(v) for k, v in run.learn(there, 0.0).items()})

@@ -59,12 +59,12 @@ def job(folder: Path, chosen: TrainSettings, **changes) -> TrainJob:
 @pytest.fixture(scope="module")
 def validation() -> list[Batch]:
     truth = toy_pairs(6, SIZE, torch.Generator().manual_seed(9))
-    return [Batch(truth, measured_flow(truth.images), torch.zeros(6))]
+    return [Batch(truth, measured_flow(truth.images), torch.zeros(6), torch.full((6,), 0.3))]
 
 
 def test_it_learns_its_scenes_and_everything_is_written(tmp_path):
     pool, lines = ToySource().pool, []
-    scenes = [Batch(pool, measured_flow(pool.images), torch.zeros(8))]
+    scenes = [Batch(pool, measured_flow(pool.images), torch.zeros(8), torch.full((8,), 0.3))]
     chosen = settings(41, ema=0.8, learning_rate=4e-3)
     before = validate(_Run(job(tmp_path / "start", chosen)).average, scenes)
     result = train(job(tmp_path, chosen, validation=scenes, report=lambda *a: lines.append(a)))

@@ -72,7 +72,9 @@ def test_a_grown_network_says_the_same_and_can_learn():
     assert torch.allclose(small(images, flow).points, large(images, flow).points, atol=1e-5)
     large(images, flow).points.square().mean().backward()
     for name in ("attention.2.out.weight", "attention.2.fall.weight", "encode_8.1.second.weight"):
-        assert dict(large.named_parameters())[name].grad.abs().max() > 0, name
+        gradient = dict(large.named_parameters())[name].grad
+        assert gradient is not None
+        assert gradient.abs().max() > 0, name
 
 
 def test_growing_in_width_is_refused():

@@ -109,7 +109,7 @@ def test_a_sparse_pair_counts_as_much_as_a_dense_one(truth):
 
 def test_it_learns_one_scene_by_heart(tmp_path):
     scene = toy_pairs(1, (48, 64), torch.Generator().manual_seed(2))
-    batch = Batch(scene, no_flow(scene), torch.zeros(1))
+    batch = Batch(scene, no_flow(scene), torch.zeros(1), torch.zeros(1))
     run = _Run(job(tmp_path, pair_settings(80, warmup_steps=20, autocast=False, ema=0.8)))
     before = run.recipe.validate(run.average, [batch], False)
     distances = [float(run.learn(batch, 0.0)["distance"]) for _ in range(80)]

@@ -20,6 +20,8 @@ _STEP = 8
 _FEWEST = 50
 """Matches on a grid of every eighth pixel below which there is no common motion."""
 _THRESHOLD_PX = 2.0
+_LEAST_PX = 1.0
+"""Common motion below which resampling costs more than it saves."""
 
 
 def compensate(
@@ -51,7 +53,7 @@ def compensate(
 
 
 def _common_motion(flow: np.ndarray, consistent: np.ndarray) -> np.ndarray | None:
-    """Homography (3, 3) from image 1 to 2 that most matches agree on, or None."""
+    """Homography (3, 3) from image 1 to 2 that most matches agree on; None if there is none or it hardly moves."""
     height, width = consistent.shape
     y, x = np.mgrid[_STEP // 2 : height : _STEP, _STEP // 2 : width : _STEP]
     good = consistent[y, x]
@@ -61,8 +63,10 @@ def _common_motion(flow: np.ndarray, consistent: np.ndarray) -> np.ndarray | Non
     found, _ = cv2.findHomography(
         source, source + flow[y[good], x[good]], cv2.USAC_MAGSAC, _THRESHOLD_PX
     )
-    singular = found is None or abs(np.linalg.det(found)) < 1e-9
-    return None if singular else found
+    if found is None or abs(np.linalg.det(found)) < 1e-9:
+        return None
+    shift = np.linalg.norm(_moved(found, source.astype(np.float64)) - source, axis=-1)
+    return found if np.median(shift) > _LEAST_PX else None
 
 
 def _remaining_flow(
@@ -78,7 +82,7 @@ def _remaining_flow(
 
 
 def _moved(homography: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """Pixels (H, W, 2) under a homography; a point on its horizon goes far away, not to infinity."""
+    """Pixels (..., 2) under a homography; a point on its horizon goes far away, not to infinity."""
     moved = pixels @ homography[:, :2].T + homography[:, 2]
     z = moved[..., 2:]
     return moved[..., :2] / np.where(np.abs(z) < 1e-6, 1e-6, z)
