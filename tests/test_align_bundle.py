@@ -132,7 +132,7 @@ def test_corrections_are_smooth_and_go_where_the_flows_spoke():
 
 def test_confidence_follows_what_the_flows_gave():
     change = confidence_change(np.array([4.0, 4.0, 4.0]), np.array([8.0, 0.8, 400.0]))
-    assert np.exp(change) == pytest.approx([2.0, 0.5, 10.0])
+    assert np.exp(change) == pytest.approx([2.0, 1.0, 10.0])
 
 
 def test_a_correction_lies_on_its_grid():

@@ -43,10 +43,10 @@ class DepthCorrection:
 def confidence_change(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """Log factor (T, h, w) from the confidence that the passes had to the one that the flows give.
 
-    Where the flows said nothing the passes' own word stands, halved at most: nothing confirmed it.
+    Where the flows said nothing, as of what moves by itself, the passes' own word stands.
     """
     ratio = after / np.maximum(before, 1e-3)
-    return np.log(np.clip(ratio, 0.5, 10)).astype(np.float32)
+    return np.log(np.clip(ratio, 1, 10)).astype(np.float32)
 
 
 def smooth_correction(change: np.ndarray, support: np.ndarray) -> np.ndarray:

@@ -22,6 +22,13 @@ from dpm_cli.progress import Reporter
 from dpm_cli.structures import Clip
 
 
+_MOVING_SHARE = 0.5
+"""Share of the passes that must see the camera move, else there is little parallax for flows to agree on."""
+_BELIEVABLE = 0.4
+"""Typical change of log depth beyond which a bundle adjustment is not believed. Of a still camera whose surroundings
+were taken for moving it was 0.55, of clips whose truth it comes nearer 0.1 to 0.3."""
+
+
 @dataclass(frozen=True, eq=False)
 class AlignedRun:
     """Aligned passes of a clip."""
@@ -60,7 +67,8 @@ def align_run(
         usable=found.usable,
         cameras=found.cameras,
     )
-    if (passes.status[found.usable] == "ok").any():
+    moving = passes.status[found.usable] == "ok"
+    if moving.any() and moving.mean() >= _MOVING_SHARE:
         aligned = _adjusted(aligned, passes, chunks, clip, found.shot)
     return AlignedRun(aligned, found.shot, tuple(notes))
 
@@ -68,7 +76,11 @@ def align_run(
 def _adjusted(
     aligned: AlignedPasses, passes: Passes, chunks: dict, clip: Clip, shot: np.ndarray
 ) -> AlignedPasses:
-    """Cameras and depth that the flows agree on; the first frame of every shot stays where it is."""
+    """Cameras and depth that the flows agree on; the first frame of every shot stays where it is.
+
+    Where they agree on a world that is bent beyond belief, as flows of a still camera before moving things do, nothing
+    changes.
+    """
     used, cameras, frames = aligned.usable, aligned.cameras, len(clip)
     spacing = grid_spacing(clip.size, len(passes))
     pixels = np.mgrid[tuple(slice(spacing // 2, side, spacing) for side in clip.size)]
@@ -84,6 +96,9 @@ def _adjusted(
     log_depth, sure = (np.stack(maps) for maps in zip(*fused, strict=True))
     free = cameras.registered & (np.diff(shot, prepend=-1) == 0)
     found = adjust(thin, cameras.cam2world, cameras.intrinsics, log_depth, sure, free)
+    change = (found.log_depth - log_depth)[found.support > 0.5]
+    if not change.size or np.median(np.abs(change - np.median(change))) > _BELIEVABLE:
+        return aligned
     correction = DepthCorrection(
         smooth_correction(found.log_depth - log_depth, found.support),
         confidence_change(sure, found.confidence),
