@@ -21,7 +21,6 @@ from dpm_cli.pipeline.passes import grid_spacing
 from dpm_cli.progress import Reporter
 from dpm_cli.structures import Clip
 
-
 _MOVING_SHARE = 0.5
 """Share of the passes that must see the camera move, else there is little parallax for flows to agree on."""
 _BELIEVABLE = 0.4
