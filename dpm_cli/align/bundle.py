@@ -20,7 +20,7 @@ from dpm_cli.geometry.camera import project
 from dpm_cli.geometry.procrustes import weighted_median
 from dpm_cli.geometry.rigid import hat, invert, se3_exp, transform
 
-_MAX_OBSERVATIONS = 400_000
+_MAX_OBSERVATIONS = 150_000
 _ALIKE = 25.0
 """Grid points that share one error of depth: the prior of each is divided by it."""
 _SIGMA_PX = 0.15
@@ -30,6 +30,8 @@ _LEAST_PX = 0.02
 _WIDTH = 2.0
 """Deviations at which a residual has a quarter of its weight."""
 _ITERATIONS = 10
+_ENOUGH = 1e-4
+"""Relative gain of a step below which no further one is made."""
 _NEAREST = 0.05
 """Depth in the other camera, of that in its own, below which a projection means nothing."""
 
@@ -230,10 +232,10 @@ def adjust(
                 -0.5, 0.5
             )
         turned = x @ se3_exp(step)
-        if problem.cost(turned, moved, spreads) < before:
-            gain = float(step.abs().max())
+        after = problem.cost(turned, moved, spreads)
+        if after < before:
             x, d, damping = turned, moved, damping / 10
-            if gain < 1e-7:
+            if before - after < _ENOUGH * before:
                 break
         else:
             damping *= 100
