@@ -35,10 +35,10 @@ def upsample(maps: Tensor, guide: Tensor) -> Tensor:
             row, column = (base_y + dy).clamp(0, rows - 1), (base_x + dx).clamp(0, columns - 1)
             cell = (row[:, None] * columns + column).flatten()
             far = ((y - base_y - dy) ** 2)[:, None] + (x - base_x - dx) ** 2
-            apart = (colours[:, cell] - picture).square().sum(-1)
+            apart = (colours.index_select(1, cell) - picture).square().sum(-1)
             alike = (-apart / (2 * _SIGMA_COLOUR**2)).exp() + _FLOOR
             weight = (alike * (-far / (2 * _SIGMA_PX**2)).exp().flatten())[..., None]
-            total.addcmul_(values[:, cell], weight)
+            total.addcmul_(values.index_select(1, cell), weight)
             norm += weight
     return (total / norm).unflatten(1, (height, width)).permute(0, 3, 1, 2)
 
