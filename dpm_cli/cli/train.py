@@ -22,7 +22,7 @@ def train(
         str | None,
         typer.Option(
             help="Network: mini, mini-gpu (given flow), large (the paper's, 607 M parameters), base-pair (the same at "
-            "79 M), tiny, tiny-pair (tests). Default: that of --init, or mini."
+            "79 M), tiny, tiny-pair (tests). Default: that of --init, or mini; a deeper one makes --init deeper."
         ),
     ] = None,
     init: Annotated[
