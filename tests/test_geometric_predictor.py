@@ -12,7 +12,12 @@ import torch
 from dpm_cli.dense_flow import consistency_error, dis_flow, pair_flows
 from dpm_cli.geometry import camera, rigid
 from dpm_cli.predictors.geometric import GeometricPredictor
-from dpm_cli.predictors.geometric.calibrate import calibrate
+from dpm_cli.predictors.geometric.calibrate import (
+    PRIOR_FOV_DEG,
+    PRIOR_SIGMA,
+    Calibration,
+    calibrate,
+)
 from dpm_cli.predictors.geometric.seeds import flow_starts
 from dpm_cli.structures import Clip
 
@@ -238,6 +243,21 @@ def test_a_still_clip_cannot_tell_its_focal_length_and_says_so():
     assert "cannot be told" in predictor.info.notes[0]
     fov = camera.fov_from_focal(predictor.calibration.focal_px, SIZE[1])
     assert 50 < fov < 64
+
+
+def test_a_guess_takes_the_place_of_the_prior():
+    prior_px = camera.focal_from_fov(PRIOR_FOV_DEG, 512)
+    nothing = Calibration(prior_px, PRIOR_SIGMA, (8,), ("still",))
+    guessed = nothing.with_guess(700.0, 0.2, 512)
+    assert guessed.focal_px == pytest.approx(700)
+    assert guessed.log_sigma == pytest.approx(0.2)
+    vague = Calibration(600.0, 0.15, (8,), ("ok",))
+    same = vague.with_guess(prior_px, PRIOR_SIGMA, 512)
+    assert same.focal_px == pytest.approx(600)
+    assert same.log_sigma == pytest.approx(0.15)
+    drawn = vague.with_guess(700.0, 0.2, 512)
+    assert 600 < drawn.focal_px < 700
+    assert drawn.log_sigma < 0.15
 
 
 def test_one_frame_is_a_still_pair():

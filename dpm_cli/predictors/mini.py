@@ -32,6 +32,10 @@ AREA = 96 * 128
 """Pixels of the network's images: what it was trained at."""
 _FOCAL_PAIRS = 8
 _FOCAL_STRIDE = 4
+_EXACT = 0.1
+"""Deviation of log focal length by geometry below which the network's guess would change nothing."""
+_GUESS_SIGMA = 0.25
+"""Deviation of the network's log focal length on held-out scenes."""
 _MATCHED_PX = 1.5
 
 
@@ -114,7 +118,7 @@ class MiniPredictor:
         )
 
     def prepare(self, clip: Clip, intrinsics: np.ndarray | None) -> None:
-        """Fix one focal length for the clip: the given one, else by geometry, else the network's median."""
+        """Fix one focal length for the clip: the given one, else by geometry and the network's median."""
         self._focal, self._centre, self.notes = None, None, ()
         if intrinsics is not None:
             K = np.asarray(intrinsics, np.float64).reshape(-1, 3, 3)
@@ -126,14 +130,17 @@ class MiniPredictor:
             self.notes = (note,)
 
     def _find_focal(self, clip: Clip) -> tuple[float, str]:
-        """Focal length in half diagonals: by the clip's own geometry where that can tell, else by the network."""
-        geometry = calibrate(clip.frames, clip.size)
+        """Focal length in half diagonals: by the clip's own geometry, on the network's guess where that is vague."""
+        geometry, unit = calibrate(clip.frames, clip.size), half_diagonal(*clip.size)
+        found = geometry
+        if geometry.log_sigma > _EXACT:
+            guess_px = self._clip_focal(clip) * unit
+            found = geometry.with_guess(guess_px, _GUESS_SIGMA, clip.size[1])
         if geometry.informed:
-            return geometry.focal_px / half_diagonal(*clip.size), geometry.note(clip.size[1])
-        focal = self._clip_focal(clip)
-        fov = fov_from_focal(focal * half_diagonal(*clip.size), clip.size[1])
+            return found.focal_px / unit, found.note(clip.size[1])
+        fov = fov_from_focal(found.focal_px, clip.size[1])
         return (
-            focal,
+            found.focal_px / unit,
             f"field of view taken as {fov:.0f} degrees, a rough guess: give --fov if you know it",
         )
 

@@ -12,15 +12,15 @@ from dpm_cli.network.mini.warp import (
 )
 
 
-def corrected_flow(maps: Tensor, flow: Tensor) -> Tensor:
+def corrected_flow(offset: Tensor, flow: Tensor) -> Tensor:
     """Flow (B, 2, H, W, 2) in pixels with the network's match offsets added.
 
     Args:
-        maps: (B, 2, 11, H, W), see `MiniOutput.maps`.
+        offset: (B, 2, 2, H, W) of `MiniOutput.maps`.
         flow: (B, 2, H, W, 2) pixels of that size, as given to the network.
     """
-    offset = maps[:, :, 1:3].permute(0, 1, 3, 4, 2)
-    return flow + OFFSET_UNIT * half_diagonal(*maps.shape[-2:]) * offset
+    unit = OFFSET_UNIT * half_diagonal(*offset.shape[-2:])
+    return flow + unit * offset.permute(0, 1, 3, 4, 2)
 
 
 def compose(
@@ -47,14 +47,15 @@ def compose(
     if centre_px is not None:
         shift = (centre_px[0] - (width - 1) / 2, centre_px[1] - (height - 1) / 2)
         grid = grid - torch.tensor(shift, device=maps.device) / half_diagonal(height, width)
-    target = grid + corrected_flow(maps, flow) / half_diagonal(height, width)
+    log_depth, offset, gate, free, _ = maps.split((1, 2, 1, 3, 4), 2)
+    target = grid + corrected_flow(offset, flow) / half_diagonal(height, width)
     own = grid.expand_as(target[:, 0])
     rays = torch.stack((own, target[:, 1]), 1)
-    depth = maps[:, :, 0].exp()
+    depth = log_depth.squeeze(2).exp()
     points = lift(depth, rays, focal)
     with torch.no_grad():
         seen = torch.stack((target[:, 0], own), 1)
         explained = rigid_residual(points.detach(), pose.detach(), focal.detach(), seen)[1]
-    free = maps[:, :, 4:7].permute(0, 1, 3, 4, 2) * depth.detach()[..., None]
-    displacement = 0.3 * free + maps[:, :, 3, ..., None] * explained
+    free = free.permute(0, 1, 3, 4, 2) * depth.detach()[..., None]
+    displacement = 0.3 * free + gate.squeeze(2)[..., None] * explained
     return torch.stack((points, points + displacement), 2), displacement

@@ -18,7 +18,7 @@ class MiniConfig:
     blocks_quarter: int = 1
     blocks_eighth: int = 2
     """Residual blocks at 1/4 and 1/8, in the encoder and again in the decoder."""
-    layers: int = 8
+    layers: int = 12
     """Attention layers over the tokens of both views."""
     heads: int = 4
 

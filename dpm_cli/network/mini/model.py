@@ -189,32 +189,34 @@ class MiniNetwork(nn.Module):
         x = self.settle(x + self.solved(scene.evidence.flatten(0, 1).to(x)))
         x = _float32(self.head, F.gelu(self.refine(F.gelu(self.up_2(x, half)))))
         x = F.pixel_shuffle(x, 2).unflatten(0, (-1, 2))
-        smooth = _grow(found, 4)
-        offset = x[:, :, 1:3] + smooth[:, :, 1:3]
+        # Splits, not slices: the gradient of each slice would be a zero-filled copy of all channels.
+        depth, offset, move, confidence, motion, valid, gate = x.split((1, 2, 4, 2, 1, 1, 1), 2)
+        smooth = _grow(found, 4).split((1, 2, 1, 1, 1), 2)
+        offset = offset + smooth[1]
         depth = fuse(
-            x[:, :, 0] + smooth[:, :, 0],
-            x[:, :, 11] + smooth[:, :, 5] + _GATE_BIAS,
+            (depth + smooth[0]).squeeze(2),
+            (gate + smooth[4]).squeeze(2) + _GATE_BIAS,
             target.detach() + OFFSET_UNIT * offset.detach().permute(0, 1, 3, 4, 2),
             scene,
             focal.detach(),
             1 / unit,
         )
-        motion = x[:, :, 9:10] + smooth[:, :, 4:5]
-        maps = torch.cat((depth[:, :, None], offset, x[:, :, 3:9], motion, x[:, :, 10:11]), 2)
+        motion = motion + smooth[3]
+        maps = torch.cat((depth[:, :, None], offset, move, confidence, motion, valid), 2)
         pose_fit = _final_pose(maps.detach(), found.detach(), target, scene.pose, focal.detach())
         points, displacement = compose(maps, flow, pose_fit, focal)
         return MiniOutput(
             points=points,
-            log_confidence=maps[:, :, 7:9],
-            log_depth=maps[:, :, 0],
+            log_confidence=confidence,
+            log_depth=depth,
             displacement=displacement,
-            motion_logit=maps[:, :, 9],
-            valid_logit=maps[:, :, 10],
+            motion_logit=motion.squeeze(2),
+            valid_logit=valid.squeeze(2),
             log_focal=log_focal,
             pose_guess=pose,
             pose=pose_fit,
             coarse_log_depth=coarse,
-            flow=corrected_flow(maps, flow),
+            flow=corrected_flow(offset, flow),
             log_flow_error=found[:, :, 3],
             maps=maps,
             focal=focal,

@@ -7,7 +7,7 @@ clip that cannot tell (a still camera, a pure translation along the axis) leaves
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -54,6 +54,18 @@ class Calibration:
     def informed(self) -> bool:
         """True if the clip itself narrowed the focal length."""
         return self.log_sigma < 0.7 * PRIOR_SIGMA
+
+    def with_guess(self, focal_px: float, log_sigma: float, width: int) -> "Calibration":
+        """The same evidence on a better prior: a guess from elsewhere takes the place of `PRIOR_FOV_DEG`.
+
+        All are taken as normal in log focal length; `log_sigma` is the guess's deviation, at most `PRIOR_SIGMA`.
+        """
+        prior = math.log(camera.focal_from_fov(PRIOR_FOV_DEG, width))
+        means = (math.log(self.focal_px), prior, math.log(focal_px))
+        precisions = (self.log_sigma**-2, -(PRIOR_SIGMA**-2), log_sigma**-2)
+        total = sum(precisions)
+        mean = sum(m * p for m, p in zip(means, precisions, strict=True)) / total
+        return replace(self, focal_px=math.exp(mean), log_sigma=total**-0.5)
 
     def note(self, width: int) -> str:
         """One line for people."""
