@@ -65,7 +65,6 @@ def test_an_exact_world_stays(world):
     found = adjust(grid, cam2world, K, log_depth, np.full_like(log_depth, 20.0), FREE)
     assert np.abs(found.cam2world - cam2world).max() < 1e-5
     assert np.abs(found.log_depth - log_depth).max() < 1e-4
-    assert found.residual_px < 1e-4
 
 
 def test_wrong_cameras_and_depth_are_found_again(world):
@@ -75,7 +74,7 @@ def test_wrong_cameras_and_depth_are_found_again(world):
     noise[0] = 0
     wrong = (torch.from_numpy(cam2world) @ se3_exp(noise)).numpy()
     bent = log_depth + 0.2 * np.linspace(-1, 1, COLUMNS)
-    before, _ = errors(Bundle(wrong, bent, 0 * bent, 0 * bent, 0.0), cam2world, log_depth)
+    before, _ = errors(Bundle(wrong, bent, 0 * bent, 0 * bent), cam2world, log_depth)
     found = adjust(grid, wrong, K, bent, np.full_like(bent, 5.0), FREE)
     camera, depth = errors(found, cam2world, log_depth)
     assert camera < 0.03 < 0.05 < before

@@ -74,8 +74,6 @@ class Bundle:
     """(T, h, w) 0..1: share that the flows have in that depth; the rest is the prior."""
     confidence: np.ndarray
     """(T, h, w) 1 / expected relative error of that depth."""
-    residual_px: float
-    """Median over the weighted observations."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,7 +248,6 @@ def adjust(
         d.reshape(shape).numpy(),
         support.reshape(shape).numpy(),
         curvature.sqrt().reshape(shape).numpy(),
-        _median_residual(problem, x, d),
     )
 
 
@@ -328,14 +325,3 @@ def _camera_step(parts: list[_Normal], frames: int, free: np.ndarray, damping: f
         ridge = coo_matrix((ridge, (np.arange(len(unknown)),) * 2), shape=normal.shape)
         step[unknown] = splu((normal + ridge).tocsc()).solve(-gradient.flatten().numpy()[unknown])
     return torch.from_numpy(step).view(frames, 6).clamp(-0.5, 0.5)
-
-
-def _median_residual(problem: _Problem, cam2world: Tensor, log_depth: Tensor) -> float:
-    sizes, weights = [], []
-    for frame in problem.frames:
-        r, weight, _, _ = problem.residuals(frame, cam2world, log_depth)
-        sizes.append(r.norm(dim=-1).flatten())
-        weights.append(weight.flatten())
-    if not sizes:
-        return 0.0
-    return float(weighted_median(torch.cat(sizes), torch.cat(weights) + 1e-12))

@@ -33,9 +33,9 @@ AREA = 96 * 128
 _FOCAL_PAIRS = 8
 _FOCAL_STRIDE = 4
 _EXACT = 0.1
-"""Deviation of log focal length by geometry below which the network's guess would change nothing."""
+"""Deviation of log focal length by geometry below which the network's guess would change little."""
 _GUESS_SIGMA = 0.25
-"""Deviation of the network's log focal length on held-out scenes."""
+"""Weight of the network's log focal length, as a deviation; chosen on validation scenes (its own error there: 0.28)."""
 _MATCHED_PX = 1.5
 
 
