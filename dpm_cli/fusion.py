@@ -30,6 +30,8 @@ class AlignedPasses:
     cameras: Cameras
     correction: DepthCorrection | None = None
     """What bundle adjustment changed of the frames' depth."""
+    lateral_scale: float = 1.0
+    """Focal length of the passes over that of the cameras: so much farther moves what moves sideways by some pixels."""
 
     def of_frame(self, t: int) -> list[tuple[int, int]]:
         """(pass, view) of every usable pass that sees frame `t`; all of them where none is usable."""
@@ -119,7 +121,8 @@ def _motion(
     own_scale = depth / np.exp(np.clip(dense.log_depth[view], -20, 20))
     kept = moving_share(dynamic) * own_scale
     world_from_cam1 = passes.cameras.cam2world[pair[0], :3, :3]
-    scene_flow = (dense.scene_flow[view] * kept[..., None]) @ world_from_cam1.T
+    wider = np.array((passes.lateral_scale, passes.lateral_scale, 1.0), np.float32)
+    scene_flow = (dense.scene_flow[view] * wider * kept[..., None]) @ world_from_cam1.T
     return _Motion(
         scene_flow.astype(np.float32), dense.flow[view].astype(np.float32), dense.flow_visible[view]
     )

@@ -65,6 +65,25 @@ def test_an_exact_world_stays(world):
     found = adjust(grid, cam2world, K, log_depth, np.full_like(log_depth, 20.0), FREE)
     assert np.abs(found.cam2world - cam2world).max() < 1e-5
     assert np.abs(found.log_depth - log_depth).max() < 1e-4
+    assert np.array_equal(found.intrinsics, K)
+    found = adjust(grid, cam2world, K, log_depth, np.full_like(log_depth, 20.0), FREE, 0.1)
+    assert np.abs(found.intrinsics / np.where(K, K, 1) - (K != 0)).max() < 1e-5
+    assert np.abs(found.cam2world - cam2world).max() < 1e-5
+
+
+@pytest.mark.parametrize("error", [0.9, 1.12])
+def test_a_wrong_focal_length_is_found_again(world, error):
+    grid, cam2world, K, log_depth = world
+    wrong = K.copy()
+    wrong[:, (0, 1), (0, 1)] *= error
+    sure = np.full_like(log_depth, 2.0)
+    found = adjust(grid, cam2world, wrong, log_depth, sure, FREE, 0.2)
+    assert abs(found.intrinsics[0, 0, 0] / K[0, 0, 0] - 1) < 0.02 < abs(error - 1)
+    assert found.intrinsics[:, 0, 2] == pytest.approx(K[:, 0, 2])
+    assert (found.intrinsics == found.intrinsics[0]).all()
+    camera, _ = errors(found, cam2world, log_depth)
+    stuck, _ = errors(adjust(grid, cam2world, wrong, log_depth, sure, FREE), cam2world, log_depth)
+    assert camera < stuck
 
 
 def test_wrong_cameras_and_depth_are_found_again(world):
@@ -74,7 +93,7 @@ def test_wrong_cameras_and_depth_are_found_again(world):
     noise[0] = 0
     wrong = (torch.from_numpy(cam2world) @ se3_exp(noise)).numpy()
     bent = log_depth + 0.2 * np.linspace(-1, 1, COLUMNS)
-    before, _ = errors(Bundle(wrong, bent, 0 * bent, 0 * bent), cam2world, log_depth)
+    before, _ = errors(Bundle(wrong, K, bent, 0 * bent, 0 * bent), cam2world, log_depth)
     found = adjust(grid, wrong, K, bent, np.full_like(bent, 5.0), FREE)
     camera, depth = errors(found, cam2world, log_depth)
     assert camera < 0.03 < 0.05 < before

@@ -1,5 +1,7 @@
 """Whole runs with a predictor that knows the truth: what goes in exactly must come out exactly."""
 
+from dataclasses import replace
+
 import imageio.v3 as iio
 import numpy as np
 import pytest
@@ -82,6 +84,43 @@ def test_exact_maps_in_exact_sequence_out(truth, finished):
         rows = valid[:-1] if key.endswith("fwd") else valid[1:]
         off = np.linalg.norm(sequence.arrays(key) - reference.arrays(key), axis=-1)[rows]
         assert np.quantile(off, 0.99) < 0.05, key
+
+
+class WideEyed(OraclePredictor):
+    """Believes that the focal length is 15 % shorter than it is, and is not too sure of its depth."""
+
+    def predict(self, features_1, features_2):
+        exact = super().predict(features_1, features_2)
+        stretched = exact.points / exact.points.new_tensor((0.85, 0.85, 1.0))
+        return replace(exact, points=stretched, confidence=exact.confidence.clamp_max(4.0))
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_flows_draw_a_wrong_focal_length_to_the_truth_unless_it_was_given(
+    truth, photos, tmp_path, monkeypatch, given
+):
+    monkeypatch.setitem(LOADERS, "oracle", lambda weights, device, dtype: WideEyed(truth))
+    true_px = float(truth.intrinsics[0, 0, 0, 0])
+    wrong_px = 0.85 * true_px
+    settings = replace(
+        ORACLE,
+        formats=(),
+        intrinsics=f"{wrong_px},{wrong_px},{(SIZE[1] - 1) / 2},{(SIZE[0] - 1) / 2}"
+        if given
+        else None,
+    )
+    sequence = reconstruct(str(photos), tmp_path / "run", settings)
+    found_px = float(sequence.intrinsics[0, 0, 0])
+    manifest = read_manifest(tmp_path / "run")
+    assert manifest is not None
+    told = any("became" in note for note in manifest["notes"])
+    if given:
+        assert found_px == pytest.approx(wrong_px)
+        assert not told
+    else:
+        # Six small frames hold against the prior and the maps' own depth only so far.
+        assert 1.04 * wrong_px < found_px < true_px
+        assert told
 
 
 def test_the_two_laws_hold_on_disk(finished):

@@ -1,6 +1,7 @@
 """Alignment: from passes (directed pairs, each with a scale of its own) to cameras in one world."""
 
-from dpm_cli.align.bundle import Bundle, FlowGrid, adjust
+from dpm_cli.align.bundle import Bundle, adjust
+from dpm_cli.align.bundle_problem import FlowGrid
 from dpm_cli.align.correction import DepthCorrection, confidence_change, smooth_correction
 from dpm_cli.align.depth import fuse_log_depth
 from dpm_cli.align.passes import Passes

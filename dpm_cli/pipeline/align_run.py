@@ -16,6 +16,7 @@ from dpm_cli.align import (
 )
 from dpm_cli.config import ReconstructSettings
 from dpm_cli.fusion import AlignedPasses
+from dpm_cli.geometry.camera import fov_from_focal
 from dpm_cli.pass_store import PassStore
 from dpm_cli.pipeline.passes import grid_spacing
 from dpm_cli.progress import Reporter
@@ -26,6 +27,11 @@ _MOVING_SHARE = 0.5
 _BELIEVABLE = 0.4
 """Typical change of log depth beyond which a bundle adjustment is not believed. Of a still camera whose surroundings
 were taken for moving it was 0.55, of clips whose truth it comes nearer 0.1 to 0.3."""
+_FOCAL_SIGMA = 0.1
+"""Deviation of log focal length that flows are allowed where it was not given. The predictor's own is wider, but errors
+of flow are alike over many pixels, and the flows sound surer than they are."""
+_CHANGED = 0.02
+"""Change of log focal length that is worth telling."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,14 +74,35 @@ def align_run(
     )
     moving = passes.status[found.usable] == "ok"
     if moving.any() and moving.mean() >= _MOVING_SHARE:
-        aligned = _adjusted(aligned, passes, chunks, clip, found.shot)
+        known = intrinsics is not None or settings.per_frame_focal
+        sigma = 0.0 if known else _FOCAL_SIGMA
+        aligned = _adjusted(aligned, passes, chunks, clip, found.shot, sigma)
+        for note in _focal_notes(found.cameras.intrinsics, aligned, clip):
+            notes.append(note)
+            reporter.note(note)
     return AlignedRun(aligned, found.shot, tuple(notes))
 
 
+def _focal_notes(before: np.ndarray, aligned: AlignedPasses, clip: Clip) -> list[str]:
+    """A line where the flows changed the focal length."""
+    first, last = (float(np.median(K[:, 0, 0])) for K in (before, aligned.cameras.intrinsics))
+    if abs(np.log(last / first)) < _CHANGED:
+        return []
+    fov = fov_from_focal(last, clip.size[1])
+    return [
+        f"focal length {first:.0f} px became {last:.0f} px (field of view {fov:.0f} deg) on all flows together"
+    ]
+
+
 def _adjusted(
-    aligned: AlignedPasses, passes: Passes, chunks: dict, clip: Clip, shot: np.ndarray
+    aligned: AlignedPasses,
+    passes: Passes,
+    chunks: dict,
+    clip: Clip,
+    shot: np.ndarray,
+    focal_sigma_log: float,
 ) -> AlignedPasses:
-    """Cameras and depth that the flows agree on; the first frame of every shot stays where it is.
+    """Cameras, focal length and depth that the flows agree on; the first frame of every shot stays where it is.
 
     Where they agree on a world that is bent beyond belief, as flows of a still camera before moving things do, nothing
     changes.
@@ -94,7 +121,9 @@ def _adjusted(
         fused.append(fuse_log_depth(scaled[e, v], confidence[e, v]))
     log_depth, sure = (np.stack(maps) for maps in zip(*fused, strict=True))
     free = cameras.registered & (np.diff(shot, prepend=-1) == 0)
-    found = adjust(thin, cameras.cam2world, cameras.intrinsics, log_depth, sure, free)
+    found = adjust(
+        thin, cameras.cam2world, cameras.intrinsics, log_depth, sure, free, focal_sigma_log
+    )
     change = (found.log_depth - log_depth)[found.support > 0.5]
     if not change.size or np.median(np.abs(change - np.median(change))) > _BELIEVABLE:
         return aligned
@@ -104,8 +133,9 @@ def _adjusted(
         (float(thin.pixels[0, 0, 0]), float(thin.pixels[0, 0, 1])),
         float(spacing * (every.step or 1)),
     )
-    moved = replace(cameras, cam2world=found.cam2world)
-    return replace(aligned, cameras=moved, correction=correction)
+    moved = replace(cameras, cam2world=found.cam2world, intrinsics=found.intrinsics)
+    shrunk = float(cameras.intrinsics[0, 0, 0] / found.intrinsics[0, 0, 0])
+    return replace(aligned, cameras=moved, correction=correction, lateral_scale=shrunk)
 
 
 def _status_notes(status: np.ndarray) -> list[str]:
