@@ -11,7 +11,6 @@ from dpm_cli.errors import InputError
 from dpm_cli.evaluate.constant_video import constant_sequence
 from dpm_cli.evaluate.sequence_runs import has_sequence_truth, judge, score_sequences, write_frames
 from dpm_cli.evaluate.sequence_scores import score_sequence
-from dpm_cli.evaluate.track_scores import follow
 from dpm_cli.sequence import Sequence4D
 from dpm_cli.synthetic import render_clip, scene_seed
 
@@ -209,44 +208,3 @@ def test_true_maps_follow_true_tracks(clip, truth, arrays):
     }
     worse = values(still, tracked)
     assert worse["track_epe"] > 3 * found["track_epe"]
-
-
-def test_points_are_followed_by_scene_flow_while_hidden():
-    height, width, frames = 8, 12, 3
-    arrays = constant_arrays(frames, height, width)
-    arrays["scene_flow_fwd"][..., 0] = 0.25
-    arrays["flow_fwd"][..., 0] = 3.0
-    arrays["flow_fwd_valid"][:] = False
-    followed = follow(Sequence4D.from_arrays(arrays), np.array([[5.5, 3.5]]))
-    assert followed[:, 0, 0] == pytest.approx([0, 0.25, 0.5])
-    arrays["flow_fwd_valid"][:] = True
-    followed = follow(Sequence4D.from_arrays(arrays), np.array([[5.5, 3.5]]))
-    # Three pixels of a wall at depth 1 with focal length 12.
-    assert followed[:, 0, 0] == pytest.approx([0, 0.25, 5.5 / 12])
-    assert followed[:, 0, 2] == pytest.approx([1, 1, 1])
-
-
-def constant_arrays(frames, height, width):
-    K = np.array([[width, 0, (width - 1) / 2], [0, width, (height - 1) / 2], [0, 0, 1.0]])
-    maps, steps = (frames, height, width), (frames - 1, height, width)
-    arrays = {
-        "images": np.zeros((*maps, 3), np.uint8),
-        "depth": np.ones(maps, np.float32),
-        "confidence": np.ones(maps, np.float32),
-        "valid": np.ones(maps, bool),
-        "dynamic": np.zeros(maps, np.float32),
-        "cam2world": np.tile(np.eye(4), (frames, 1, 1)),
-        "intrinsics": np.tile(K, (frames, 1, 1)),
-        "intrinsics_source": np.tile(K, (frames, 1, 1)),
-        "source_from_working": np.eye(3),
-        "frame_index": np.arange(frames),
-        "timestamps": np.arange(frames) / 25,
-        "camera_ok": np.ones(frames, bool),
-        "shot": np.zeros(frames, np.int64),
-        **{k: np.array("x") for k in ("convention", "world", "scale", "model")},
-    }
-    for way in ("fwd", "bwd"):
-        arrays[f"scene_flow_{way}"] = np.zeros((*steps, 3), np.float32)
-        arrays[f"flow_{way}"] = np.zeros((*steps, 2), np.float32)
-        arrays[f"flow_{way}_valid"] = np.ones(steps, bool)
-    return arrays

@@ -11,7 +11,7 @@ LAYERS: list[set[str]] = [
     {"structures"},
     {"geometry", "network", "video", "formats", "dense_flow", "pairs", "metrics"},
     {"sequence", "losses", "weights", "synthetic", "clip_store", "shots", "pass_store"},
-    {"predictors", "align", "datasets"},
+    {"predictors", "align", "datasets", "tracking"},
     {"engine", "fusion", "export"},
     {"window_engine"},
     {"pipeline", "train", "benchmark", "doctor"},

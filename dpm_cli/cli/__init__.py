@@ -17,6 +17,7 @@ from dpm_cli.cli.info import info
 from dpm_cli.cli.models import models_app
 from dpm_cli.cli.reconstruct import reconstruct
 from dpm_cli.cli.synth import synth
+from dpm_cli.cli.track import track
 from dpm_cli.cli.train import train
 from dpm_cli.errors import DpmError
 
@@ -54,6 +55,7 @@ def _root(
 app.command()(reconstruct)
 app.command()(flow)
 app.command()(export)
+app.command()(track)
 app.command()(info)
 app.add_typer(models_app, name="models")
 app.command()(synth)

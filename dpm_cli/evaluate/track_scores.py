@@ -5,12 +5,11 @@ APD over 0.1, 0.3, 0.5 and 1 m. Camera: each frame's own camera, APD within what
 """
 
 import numpy as np
-from scipy.ndimage import map_coordinates
 
 from dpm_cli.evaluate.matched import MatchedSequence
 from dpm_cli.metrics.masked import length
 from dpm_cli.metrics.tracks import apd, pixel_thresholds, track_epe
-from dpm_cli.sequence import Sequence4D
+from dpm_cli.tracking import track
 
 MOVING = 0.01
 """A track is dynamic if its length adds up to more than this (metres)."""
@@ -30,7 +29,7 @@ def score_tracks(matched: MatchedSequence) -> dict[str, float]:
     pixels = (
         truth.pixels[start, followed] @ working_from_source[:2, :2].T + working_from_source[:2, 2]
     )
-    points = follow(matched.result, pixels)
+    points = track(matched.result, 0, pixels).points
     wanted, counted = truth.points[frames][:, followed], truth.valid[frames][:, followed]
     in_camera = _into(np.linalg.inv(matched.result.cam2world), points)
     exact_camera = wanted
@@ -55,34 +54,6 @@ def score_tracks(matched: MatchedSequence) -> dict[str, float]:
             in_camera * _scale(in_camera, exact_camera, counted), exact_camera, counted, limits
         )
     return values
-
-
-def follow(result: Sequence4D, pixels: np.ndarray) -> np.ndarray:
-    """World points (T, N, 3) of working pixels (N, 2) of the first frame, at each frame.
-
-    Where the flow says that a point is seen in the next frame, that frame's depth says where it is; else it goes on by
-    its scene flow, and its pixel by the optical flow.
-    """
-    points = [_read(result, 0, "points", pixels)]
-    for t in range(len(result) - 1):
-        onwards = points[-1] + _read(result, t, "scene_flow_fwd", pixels)
-        seen = _read(result, t, "flow_fwd_valid", pixels)[:, 0] > 0.5
-        pixels = pixels + _read(result, t, "flow_fwd", pixels)
-        points.append(np.where(seen[:, None], _read(result, t + 1, "points", pixels), onwards))
-    return np.stack(points)
-
-
-def _read(result: Sequence4D, t: int, key: str, pixels: np.ndarray) -> np.ndarray:
-    """Values (N, C) of a map of frame `t` between its pixels; the border's beyond the image."""
-    values = result.read(t, key)
-    assert values is not None
-    channels = values.reshape(*values.shape[:2], -1).astype(np.float64)
-    where = pixels.T[::-1]
-    sampled = [
-        map_coordinates(channels[..., c], where, order=1, mode="nearest")
-        for c in range(channels.shape[-1])
-    ]
-    return np.stack(sampled, -1)
 
 
 def _into(transforms: np.ndarray, points: np.ndarray) -> np.ndarray:
