@@ -19,6 +19,7 @@ from dpm_cli.cli.reconstruct import reconstruct
 from dpm_cli.cli.synth import synth
 from dpm_cli.cli.track import track
 from dpm_cli.cli.train import train
+from dpm_cli.cli.view import view
 from dpm_cli.errors import DpmError
 
 app = typer.Typer(
@@ -56,6 +57,7 @@ app.command()(reconstruct)
 app.command()(flow)
 app.command()(export)
 app.command()(track)
+app.command()(view)
 app.command()(info)
 app.add_typer(models_app, name="models")
 app.command()(synth)

@@ -16,7 +16,7 @@ def export(
         str,
         typer.Option(
             "--to",
-            help="ply, npz, flo, kitti-flow, kitti-poses, depth, masks, tum, colmap or nerfstudio.",
+            help="ply, npz, flo, kitti-flow, kitti-poses, depth, masks, tum, colmap, nerfstudio or html.",
             rich_help_panel=_OUT,
         ),
     ],
@@ -94,6 +94,8 @@ def export(
       dpm export video_dpm --to colmap -o colmap
 
       dpm export video_dpm --to tum -o cameras.txt
+
+      dpm export video_dpm --to html -o scene.html
     """
     from dpm_cli.cli.console import emit, reporter
     from dpm_cli.export import ExportOptions, export_sequence, parse_profile

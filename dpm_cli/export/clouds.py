@@ -26,6 +26,13 @@ def frame_cloud(sequence: Sequence4D, t: int, options: ExportOptions) -> PointCl
     return _thin(_frame_points(sequence, t, options, moving=True), options.max_points, seed=t)
 
 
+def moving_cloud(sequence: Sequence4D, t: int, options: ExportOptions) -> PointCloud:
+    """Those of one frame's confident points that move by themselves, thinned to `max_points`."""
+    cloud = _frame_points(sequence, t, options, moving=True)
+    assert cloud.dynamic is not None
+    return _thin(cloud.take(cloud.dynamic > 0), options.max_points, seed=t)
+
+
 def static_cloud(sequence: Sequence4D, options: ExportOptions) -> PointCloud:
     """Points of all registered frames that do not move by themselves.
 

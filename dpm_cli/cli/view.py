@@ -1,0 +1,48 @@
+"""`dpm view`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def view(
+    run: Annotated[Path, typer.Argument(help="Run folder, or an npz of dpm export.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Keep the page here. Default: a temporary file."),
+    ] = None,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the page in your browser.")
+    ] = True,
+    min_confidence: Annotated[
+        float, typer.Option(min=0, help="Leave less certain points out.")
+    ] = 2.0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
+) -> None:
+    """Look at a run: points in space and time, cameras, a time slider. Prints the page's path.
+
+    The page is one file that needs no server and no network; it can be sent to others (also `dpm export --to html`).
+
+    [bold]Examples[/bold]
+
+      dpm view video_dpm
+
+      dpm view video_dpm --no-browser -o scene.html
+    """
+    import tempfile
+    import webbrowser
+
+    from dpm_cli.cli.console import emit, reporter
+    from dpm_cli.export import ExportOptions, export_sequence
+    from dpm_cli.sequence import Sequence4D
+
+    sequence = Sequence4D.open(run)
+    told = reporter(quiet)
+    path = output or Path(tempfile.mkdtemp(prefix="dpm_view_")) / f"{sequence.name}.html"
+    options = ExportOptions(min_confidence=min_confidence, reporter=told)
+    page = export_sequence(sequence, "html", path, options, overwrite=overwrite).path
+    if browser and not webbrowser.open(page.resolve().as_uri()):
+        told.note("no browser was found here: open the page yourself")
+    emit(str(page))

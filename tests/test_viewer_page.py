@@ -1,0 +1,108 @@
+"""The viewer's page, read back; what it looks like was looked at in a browser."""
+
+import re
+import webbrowser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_sequence import write_run
+from toy_sequence import toy_frames, toy_header
+from typer.testing import CliRunner
+
+from dpm_cli.cli import app
+from dpm_cli.errors import InputError, UsageError
+from dpm_cli.export import ExportOptions, export_sequence
+from dpm_cli.export.clouds import moving_cloud, static_cloud
+from dpm_cli.formats.ply import PointCloud
+from dpm_cli.formats.viewer_page import ViewerScene, read_viewer_page, write_viewer_page
+from dpm_cli.sequence import Sequence4D
+
+RUNNER = CliRunner()
+
+
+@pytest.fixture
+def run(tmp_path):
+    header = toy_header()
+    write_run(tmp_path / "walk_dpm", header, toy_frames(header))
+    return tmp_path / "walk_dpm"
+
+
+def cloud(*points):
+    return PointCloud(
+        np.array(points, np.float32).reshape(-1, 3), np.full((len(points), 3), 7, np.uint8)
+    )
+
+
+def scene(still, moving, name="a"):
+    count = len(moving)
+    poses, K = np.tile(np.eye(4), (count, 1, 1)), np.tile(np.eye(3), (count, 1, 1))
+    return ViewerScene(name, "toy", still, moving, poses, K, (2, 3), np.arange(count) / 10)
+
+
+def test_the_page_holds_still_points_once_and_moving_ones_frame_by_frame(run, tmp_path):
+    sequence = Sequence4D.open(run)
+    export_sequence(sequence, "html", tmp_path / "page", ExportOptions(min_confidence=3.0))
+    found = read_viewer_page(tmp_path / "page.html")
+    options = ExportOptions(min_confidence=3.0)
+    clouds = [
+        static_cloud(sequence, options),
+        *(moving_cloud(sequence, t, options) for t in range(4)),
+    ]
+    assert len(found.moving) == 4
+    reach = np.ptp(np.concatenate([c.points for c in clouds]), axis=0).max()
+    for shown, wanted in zip((found.still, *found.moving), clouds, strict=True):
+        assert len(wanted) > 50
+        assert np.abs(shown.points - wanted.points).max() < reach / 65535
+        assert np.array_equal(shown.colors, wanted.colors)
+    assert found.cam2world == pytest.approx(sequence.cam2world, abs=1e-6)
+    assert found.intrinsics == pytest.approx(sequence.intrinsics)
+    assert found.timestamps == pytest.approx(sequence.timestamps)
+    assert (found.name, found.model, found.size) == ("walk_dpm", "toy", (24, 36))
+
+
+def test_points_of_a_frame_are_shared_out(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("dpm_cli.export.viewer._MOVING_POINTS", 40)
+    monkeypatch.setattr("dpm_cli.export.viewer._FRAME_POINTS", 5)
+    export_sequence(Sequence4D.open(run), "html", tmp_path / "p", ExportOptions(max_points=100))
+    found = read_viewer_page(tmp_path / "p.html")
+    assert [len(c) for c in found.moving] == [10] * 4
+    assert len(found.still) == 100
+
+
+def test_the_page_needs_nothing_else_and_names_cannot_break_it(tmp_path):
+    name = "</script><script>alert(1)</script>"
+    write_viewer_page(tmp_path / "a.html", scene(cloud((0, 0, 1)), [cloud(), cloud()], name))
+    text = (tmp_path / "a.html").read_text()
+    assert not re.findall(r"https?://|src=|@import|\{\{", text)
+    assert text.count("<script") == 3
+    assert read_viewer_page(tmp_path / "a.html").name == name
+
+
+def test_a_point_too_far_does_not_take_the_others_digits(tmp_path):
+    near = [(x, 0, 1.0) for x in np.linspace(-1, 1, 9)]
+    write_viewer_page(tmp_path / "a.html", scene(cloud(*near, (0, 0, 1e6)), [cloud()]))
+    found = read_viewer_page(tmp_path / "a.html").still
+    assert found.points == pytest.approx(np.array(near), abs=1e-4)
+
+
+def test_nothing_to_show_and_no_page(tmp_path):
+    with pytest.raises(InputError, match="no point"):
+        write_viewer_page(tmp_path / "a.html", scene(cloud(), [cloud()]))
+    (tmp_path / "b.html").write_text("<html></html>")
+    with pytest.raises(InputError, match="viewer page"):
+        read_viewer_page(tmp_path / "b.html")
+
+
+def test_view_opens_the_page(run, tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(webbrowser, "open", lambda url: not opened.append(url))
+    result = RUNNER.invoke(app, ["view", str(run), "-q"])
+    assert opened[0] == f"file://{result.stdout.strip()}"
+    assert len(read_viewer_page(Path(result.stdout.strip())).moving) == 4
+    command = ["view", str(run), "--no-browser", "-o", str(tmp_path / "v"), "-q"]
+    assert RUNNER.invoke(app, command).stdout == f"{tmp_path / 'v.html'}\n"
+    assert len(opened) == 1
+    assert isinstance(RUNNER.invoke(app, command).exception, UsageError)
+    monkeypatch.setattr(webbrowser, "open", lambda url: False)
+    assert "no browser" in RUNNER.invoke(app, ["view", str(run)]).stderr
