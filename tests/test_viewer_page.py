@@ -62,12 +62,14 @@ def test_the_page_holds_still_points_once_and_moving_ones_frame_by_frame(run, tm
 
 
 def test_points_of_a_frame_are_shared_out(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("dpm_cli.export.viewer._MOVING_POINTS", 40)
-    monkeypatch.setattr("dpm_cli.export.viewer._FRAME_POINTS", 5)
+    monkeypatch.setattr("dpm_cli.export.scenes._PAGE_POINTS", (200, 40))
+    monkeypatch.setattr("dpm_cli.export.scenes._FRAME_POINTS", 5)
     export_sequence(Sequence4D.open(run), "html", tmp_path / "p", ExportOptions(max_points=100))
     found = read_viewer_page(tmp_path / "p.html")
     assert [len(c) for c in found.moving] == [10] * 4
     assert len(found.still) == 100
+    export_sequence(Sequence4D.open(run), "html", tmp_path / "q")
+    assert len(read_viewer_page(tmp_path / "q.html").still) == 200
 
 
 def test_the_page_needs_nothing_else_and_names_cannot_break_it(tmp_path):

@@ -1,0 +1,105 @@
+"""glTF files, read back by our own reader and looked at as a program would that follows the specification."""
+
+import json
+import struct
+
+import numpy as np
+import pytest
+from toy_sequence import toy_arrays, toy_frames, toy_header
+
+from dpm_cli.errors import InputError
+from dpm_cli.export import ExportOptions, export_sequence
+from dpm_cli.export.clouds import moving_cloud, static_cloud
+from dpm_cli.formats.glb import read_glb
+from dpm_cli.sequence import Sequence4D
+
+
+@pytest.fixture(scope="module")
+def sequence():
+    header = toy_header()
+    return Sequence4D.from_arrays(toy_arrays(header, toy_frames(header)), "toy")
+
+
+@pytest.fixture
+def path(sequence, tmp_path):
+    export_sequence(sequence, "glb", tmp_path / "scene", ExportOptions(min_confidence=3.0))
+    return tmp_path / "scene.glb"
+
+
+def parts(path):
+    raw = path.read_bytes()
+    size, kind = struct.unpack_from("<I4s", raw, 12)
+    assert (raw[:4], kind) == (b"glTF", b"JSON")
+    length, kind = struct.unpack_from("<I4s", raw, 20 + size)
+    assert kind == b"BIN\0"
+    assert 28 + size + length == len(raw) == struct.unpack_from("<I", raw, 8)[0]
+    return json.loads(raw[20 : 20 + size]), raw[28 + size :]
+
+
+def test_what_goes_in_comes_out(sequence, path):
+    found, options = read_glb(path), ExportOptions(min_confidence=3.0)
+    wanted = static_cloud(sequence, options)
+    assert found.still.points == pytest.approx(wanted.points)
+    assert np.array_equal(found.still.colors, wanted.colors)
+    for t in range(4):
+        assert found.moving[t].points == pytest.approx(moving_cloud(sequence, t, options).points)
+    assert found.cam2world == pytest.approx(sequence.cam2world, abs=1e-6)
+    assert found.timestamps == pytest.approx([0, 0.1, 0.2, 0.3])
+    assert np.tan(found.fov_y_rad / 2) == pytest.approx(12 / 41)
+    assert found.aspect == pytest.approx(36 / 24)
+
+
+def test_axes_are_those_of_gltf(sequence, path):
+    facts, data = parts(path)
+    node = next(n for n in facts["nodes"] if n["name"] == "still")
+    position = facts["meshes"][node["mesh"]]["primitives"][0]["attributes"]["POSITION"]
+    accessor = facts["accessors"][position]
+    start = facts["bufferViews"][accessor["bufferView"]]["byteOffset"]
+    points = np.frombuffer(data, "<f4", 3 * accessor["count"], start).reshape(-1, 3)
+    # Before the first camera, which looks along -z with y up, lies what OpenCV has at positive z.
+    assert points[:, 2].max() < 0
+    wanted = static_cloud(sequence, ExportOptions(min_confidence=3.0)).points
+    assert points[:, 1] == pytest.approx(-wanted[:, 1])
+    assert accessor["min"] == pytest.approx(points.min(0))
+    assert accessor["max"] == pytest.approx(points.max(0))
+
+
+def test_the_moving_points_of_one_frame_show_at_a_time(path):
+    facts, data = parts(path)
+    animation = facts["animations"][0]
+
+    def values(number, width):
+        accessor = facts["accessors"][number]
+        start = facts["bufferViews"][accessor["bufferView"]]["byteOffset"]
+        return np.frombuffer(data, "<f4", width * accessor["count"], start).reshape(-1, width)
+
+    def shown(name, time):
+        node = next(n for n, v in enumerate(facts["nodes"]) if v["name"] == name)
+        channel = next(c for c in animation["channels"] if c["target"]["node"] == node)
+        assert channel["target"]["path"] == "scale"
+        sampler = animation["samplers"][channel["sampler"]]
+        assert sampler["interpolation"] == "STEP"
+        keys = values(sampler["input"], 1)[:, 0]
+        assert (np.diff(keys) > 0).all()
+        return values(sampler["output"], 3)[max(np.searchsorted(keys, time, "right") - 1, 0), 0]
+
+    for time, now in ((0.05, 0), (0.15, 1), (0.25, 2), (0.35, 3)):
+        assert [shown(f"frame_{t:06d}", time) for t in range(4)] == [t == now for t in range(4)]
+
+
+def test_accessors_lie_inside_the_data_and_on_four_bytes(path):
+    facts, data = parts(path)
+    assert facts["buffers"] == [{"byteLength": len(data)}]
+    width = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}
+    for accessor in facts["accessors"]:
+        view = facts["bufferViews"][accessor["bufferView"]]
+        bytes_each = 4 if accessor["componentType"] == 5126 else 1
+        assert view["byteOffset"] % 4 == 0
+        assert accessor["count"] * width[accessor["type"]] * bytes_each <= view["byteLength"]
+        assert view["byteOffset"] + view["byteLength"] <= len(data)
+
+
+def test_other_files_are_refused(tmp_path):
+    (tmp_path / "a.glb").write_bytes(b"glTF")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_glb(tmp_path / "a.glb")
