@@ -45,8 +45,14 @@ def test_what_goes_in_comes_out(sequence, path):
         assert found.moving[t].points == pytest.approx(moving_cloud(sequence, t, options).points)
     assert found.cam2world == pytest.approx(sequence.cam2world, abs=1e-6)
     assert found.timestamps == pytest.approx([0, 0.1, 0.2, 0.3])
-    assert np.tan(found.fov_y_rad / 2) == pytest.approx(12 / 41)
-    assert found.aspect == pytest.approx(36 / 24)
+    assert found.intrinsics[0, 1, 1] == pytest.approx(41)
+    assert (found.name, found.model, found.size) == ("toy", "toy", (24, 36))
+
+
+def test_the_lens_is_that_of_the_camera(path):
+    lens = parts(path)[0]["cameras"][0]["perspective"]
+    assert np.tan(lens["yfov"] / 2) == pytest.approx(12 / 41)
+    assert lens["aspectRatio"] == pytest.approx(36 / 24)
 
 
 def test_axes_are_those_of_gltf(sequence, path):

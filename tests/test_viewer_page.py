@@ -15,7 +15,8 @@ from dpm_cli.errors import InputError, UsageError
 from dpm_cli.export import ExportOptions, export_sequence
 from dpm_cli.export.clouds import moving_cloud, static_cloud
 from dpm_cli.formats.ply import PointCloud
-from dpm_cli.formats.viewer_page import ViewerScene, read_viewer_page, write_viewer_page
+from dpm_cli.formats.scene import PointScene
+from dpm_cli.formats.viewer_page import read_viewer_page, write_viewer_page
 from dpm_cli.sequence import Sequence4D
 
 RUNNER = CliRunner()
@@ -37,7 +38,7 @@ def cloud(*points):
 def scene(still, moving, name="a"):
     count = len(moving)
     poses, K = np.tile(np.eye(4), (count, 1, 1)), np.tile(np.eye(3), (count, 1, 1))
-    return ViewerScene(name, "toy", still, moving, poses, K, (2, 3), np.arange(count) / 10)
+    return PointScene(name, "toy", still, moving, poses, K, (2, 3), np.arange(count) / 10)
 
 
 def test_the_page_holds_still_points_once_and_moving_ones_frame_by_frame(run, tmp_path):

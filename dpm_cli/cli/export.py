@@ -16,7 +16,7 @@ def export(
         str,
         typer.Option(
             "--to",
-            help="ply, npz, flo, kitti-flow, kitti-poses, depth, masks, tum, colmap, nerfstudio, glb or html.",
+            help="ply, npz, flo, kitti-flow, kitti-poses, depth, masks, tum, colmap, nerfstudio, usd, glb or html.",
             rich_help_panel=_OUT,
         ),
     ],

@@ -11,7 +11,7 @@ from dpm_cli.export.npz import export_npz
 from dpm_cli.export.options import ExportOptions
 from dpm_cli.export.ply import export_ply, is_per_frame
 from dpm_cli.export.posed_images import export_colmap, export_nerfstudio
-from dpm_cli.export.scenes import export_glb, export_html
+from dpm_cli.export.scenes import export_glb, export_html, export_usd
 from dpm_cli.sequence import Sequence4D
 
 EXPORTERS: dict[str, Callable[[Sequence4D, Path, ExportOptions], None]] = {
@@ -25,11 +25,13 @@ EXPORTERS: dict[str, Callable[[Sequence4D, Path, ExportOptions], None]] = {
     "tum": export_tum,
     "colmap": export_colmap,
     "nerfstudio": export_nerfstudio,
+    "usd": export_usd,
     "glb": export_glb,
     "html": export_html,
 }
 _FILE_SUFFIXES = {
     "npz": ".npz",
+    "usd": ".usd",
     "glb": ".glb",
     "html": ".html",
     "kitti-poses": ".txt",

@@ -6,7 +6,6 @@ a node on and off, so what shows for one frame has a scale that steps from 0 to 
 
 import json
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,31 +16,13 @@ from scipy.spatial.transform import Rotation
 from dpm_cli.errors import InputError
 from dpm_cli.files import atomic_path
 from dpm_cli.formats.ply import PointCloud
+from dpm_cli.formats.scene import FLIP, PointScene
 
-FLIP = np.diag((1.0, -1.0, -1.0))
-"""OpenCV to glTF axes and back."""
 _MAGIC, _JSON, _BIN = 0x46546C67, 0x4E4F534A, 0x004E4942
 _FLOAT, _BYTE = 5126, 5121
 _NUMPY = {_FLOAT: "<f4", _BYTE: "u1"}
 _WIDTH = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}
 _POINTS, _VERTICES = 0, 34962
-
-
-@dataclass(frozen=True, eq=False)
-class GlbScene:
-    """What the file holds; world units, OpenCV axes."""
-
-    still: PointCloud
-    moving: Sequence[PointCloud]
-    """One a frame; an empty one adds no node."""
-    cam2world: np.ndarray
-    """(T, 4, 4)."""
-    fov_y_rad: float
-    """Vertical field of view of the camera."""
-    aspect: float
-    """Width over height of the picture."""
-    timestamps: np.ndarray
-    """(T,) seconds, rising."""
 
 
 @dataclass(eq=False)
@@ -102,11 +83,17 @@ class _Document:
         animation["channels"].append({"sampler": len(animation["samplers"]) - 1, "target": target})
 
 
-def write_glb(path: Path, scene: GlbScene, generator: str) -> None:
-    """Write atomically; time starts at 0 with the first frame."""
+def write_glb(path: Path, scene: PointScene, generator: str) -> None:
+    """Write atomically; time starts at 0 with the first frame.
+
+    The one camera has the median focal length and no shift, for core glTF has neither zoom nor shift.
+    """
+    height, width = scene.size
+    fov_y_rad = 2 * float(np.arctan(height / 2 / np.median(scene.intrinsics[:, 1, 1])))
     document = _Document(
         {
-            "asset": {"version": "2.0", "generator": generator},
+            "asset": {"version": "2.0", "generator": generator, "extras": {"model": scene.model}},
+            "extras": {"name": scene.name, "size": list(scene.size)},
             "scene": 0,
             "scenes": [{"nodes": []}],
             "nodes": [],
@@ -115,8 +102,8 @@ def write_glb(path: Path, scene: GlbScene, generator: str) -> None:
                 {
                     "type": "perspective",
                     "perspective": {
-                        "yfov": scene.fov_y_rad,
-                        "aspectRatio": scene.aspect,
+                        "yfov": fov_y_rad,
+                        "aspectRatio": width / height,
                         "znear": 0.01,
                     },
                 }
@@ -136,7 +123,7 @@ def write_glb(path: Path, scene: GlbScene, generator: str) -> None:
     _write(path, document)
 
 
-def _add_camera(document: _Document, scene: GlbScene, times: np.ndarray) -> None:
+def _add_camera(document: _Document, scene: PointScene, times: np.ndarray) -> None:
     """A camera node that goes along the path."""
     turns = Rotation.from_matrix(FLIP @ scene.cam2world[:, :3, :3] @ FLIP).as_quat()
     # The same rotation has two quaternions: neighbours must have that on the same side.
@@ -181,7 +168,7 @@ def _write(path: Path, document: _Document) -> None:
         file.write(struct.pack("<II", len(data), _BIN) + data)
 
 
-def read_glb(path: Path) -> GlbScene:
+def read_glb(path: Path) -> PointScene:
     """Read what `write_glb` wrote.
 
     Raises:
@@ -209,14 +196,18 @@ def read_glb(path: Path) -> GlbScene:
     turns = Rotation.from_quat(_array(facts, data, tracks["rotation"]["output"])).as_matrix()
     poses[:, :3, :3] = FLIP @ turns @ FLIP
     poses[:, :3, 3] = _array(facts, data, tracks["translation"]["output"]) @ FLIP
-    lens = facts["cameras"][0]["perspective"]
+    height, width = facts["extras"]["size"]
+    focal_px = height / 2 / np.tan(facts["cameras"][0]["perspective"]["yfov"] / 2)
+    K = np.array([[focal_px, 0, (width - 1) / 2], [0, focal_px, (height - 1) / 2], [0, 0, 1]])
     nothing = PointCloud(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8))
-    return GlbScene(
+    return PointScene(
+        name=facts["extras"]["name"],
+        model=facts["asset"]["extras"]["model"],
         still=clouds.get("still", nothing),
         moving=[clouds.get(f"frame_{t:06d}", nothing) for t in range(len(times))],
         cam2world=poses,
-        fov_y_rad=lens["yfov"],
-        aspect=lens["aspectRatio"],
+        intrinsics=np.tile(K, (len(times), 1, 1)),
+        size=(height, width),
         timestamps=times.astype(np.float64),
     )
 

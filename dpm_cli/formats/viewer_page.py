@@ -6,8 +6,6 @@ The page needs no server, no network and no other file. Points are 16 bit in the
 import base64
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
@@ -16,32 +14,14 @@ import numpy as np
 from dpm_cli.errors import InputError
 from dpm_cli.files import atomic_path
 from dpm_cli.formats.ply import PointCloud
+from dpm_cli.formats.scene import PointScene
 
 _LEVELS = 65535
 _FARTHEST = 30.0
 """Points beyond this many median distances are left out: they would take the others' digits."""
 
 
-@dataclass(frozen=True, eq=False)
-class ViewerScene:
-    """What the page shows; world units, OpenCV axes."""
-
-    name: str
-    model: str
-    still: PointCloud
-    moving: Sequence[PointCloud]
-    """One a frame."""
-    cam2world: np.ndarray
-    """(T, 4, 4)."""
-    intrinsics: np.ndarray
-    """(T, 3, 3) pixels."""
-    size: tuple[int, int]
-    """(height, width) of the images that the intrinsics are of."""
-    timestamps: np.ndarray
-    """(T,) seconds."""
-
-
-def write_viewer_page(path: Path, scene: ViewerScene) -> None:
+def write_viewer_page(path: Path, scene: PointScene) -> None:
     """Write the page atomically.
 
     Raises:
@@ -82,7 +62,7 @@ def write_viewer_page(path: Path, scene: ViewerScene) -> None:
         temporary.write_text(page.replace("{{POINTS}}", data), encoding="utf-8")
 
 
-def read_viewer_page(path: Path) -> ViewerScene:
+def read_viewer_page(path: Path) -> PointScene:
     """Read the scene of a page that `write_viewer_page` wrote, as exact as the page is.
 
     Raises:
@@ -103,7 +83,7 @@ def read_viewer_page(path: Path) -> ViewerScene:
     fx, fy, cx, cy = np.array(facts["intrinsics"]).T
     K = np.zeros((len(fx), 3, 3))
     K[:, 0, 0], K[:, 1, 1], K[:, 0, 2], K[:, 1, 2], K[:, 2, 2] = fx, fy, cx, cy, 1
-    return ViewerScene(
+    return PointScene(
         name=facts["name"],
         model=facts["model"],
         still=still,
