@@ -21,6 +21,8 @@ _SAME_SURFACE = 0.1
 """Difference of log depth below which neighbouring pixels are of one surface."""
 _FOUND_AGAIN = 0.05
 """The same, of a hidden point and what is seen in its place."""
+_HIDES = 0.3
+"""The same, of a point in sight: beyond, the flow has led to something else."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +34,7 @@ class Tracks:
     pixels: np.ndarray
     """(T, N, 2) float64 of the working size; of hidden points where they would be seen."""
     visible: np.ndarray
-    """(T, N) bool: inside the picture, not hidden, and in the shot of the frame where they were chosen."""
+    """(T, N) bool: inside the picture, not hidden, the camera known, and the shot that where they were chosen."""
     confidence: np.ndarray
     """(T, N) float64, 1 / expected relative error of the depth seen there; 0 where nothing is seen."""
 
@@ -53,7 +55,8 @@ def track(sequence: Sequence4D, frame: int, pixels: np.ndarray) -> Tracks:
     """Follow the points seen at `pixels` (N, 2), working size, of frame `frame`.
 
     A pixel without depth there (sky, or outside) is not visible from the start. Frames of other shots are another
-    world: there the points stay where they were last and are not visible.
+    world, and an unregistered camera sees nothing that can be trusted: there the points stay where they were last and
+    are not visible.
     """
     surface = _Surface(sequence, frame, pixels)
     start = _Now(
@@ -68,8 +71,8 @@ def track(sequence: Sequence4D, frame: int, pixels: np.ndarray) -> Tracks:
         now = start
         t = frame + direction
         while 0 <= t < len(sequence):
-            same_shot = sequence.shot[t] == sequence.shot[frame]
-            now = _step(sequence, now, t - direction, direction) if same_shot else _lost(now)
+            seen = sequence.camera_ok[t] and sequence.shot[t] == sequence.shot[frame]
+            now = _step(sequence, now, t - direction, direction) if seen else _lost(now)
             path[t] = now
             t += direction
     rows = [path[t] for t in range(len(sequence))]
@@ -93,17 +96,17 @@ def _step(sequence: Sequence4D, now: _Now, t: int, direction: int) -> _Now:
     scene_flow, led = here.read(f"scene_flow_{name}"), now.pixels + here.read(f"flow_{name}")
     still_px, _ = _seen_at(sequence, after, now.points)
     still = (here.read("dynamic")[:, 0] <= _MOVES) & (_length(led - still_px) < _RIGID_PX)
-    motion = np.where((now.visible & ~still)[:, None], scene_flow, now.motion)
-    motion = np.where((now.visible & still)[:, None], 0, motion)
+    motion = np.where(now.visible[:, None], np.where(still[:, None], 0, scene_flow), now.motion)
+    led_on = now.visible & ~still
     points = now.points + motion
     expected_px, expected_depth = _seen_at(sequence, after, points)
     # Where to look: a mover in sight where the flow leads, all else where its point should be seen.
-    pixels = np.where((now.visible & ~still)[:, None], led, expected_px)
+    pixels = np.where(led_on[:, None], led, expected_px)
     there = _Surface(sequence, after, pixels)
-    same = np.abs(np.log(np.maximum(expected_depth, 1e-9) / there.depth)) < _FOUND_AGAIN
+    off = np.abs(np.log(np.maximum(expected_depth, 1e-9) / there.depth))
     matched = here.read(f"flow_{name}_valid")[:, 0] > 0.5
-    visible = there.valid & np.where(now.visible, matched, same)
-    measured = visible & ~(now.visible & still)
+    visible = there.valid & np.where(now.visible, matched & (off < _HIDES), off < _FOUND_AGAIN)
+    measured = visible & (led_on | motion.any(1))
     return _Now(
         points=np.where(measured[:, None], there.points(), points),
         pixels=np.where(visible[:, None], pixels, expected_px),

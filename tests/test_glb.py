@@ -5,6 +5,7 @@ import struct
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 from toy_sequence import toy_arrays, toy_frames, toy_header
 
 from dpm_cli.errors import InputError
@@ -45,14 +46,46 @@ def test_what_goes_in_comes_out(sequence, path):
         assert found.moving[t].points == pytest.approx(moving_cloud(sequence, t, options).points)
     assert found.cam2world == pytest.approx(sequence.cam2world, abs=1e-6)
     assert found.timestamps == pytest.approx([0, 0.1, 0.2, 0.3])
-    assert found.intrinsics[0, 1, 1] == pytest.approx(41)
+    assert found.intrinsics == pytest.approx(sequence.intrinsics)
     assert (found.name, found.model, found.size) == ("toy", "toy", (24, 36))
 
 
 def test_the_lens_is_that_of_the_camera(path):
     lens = parts(path)[0]["cameras"][0]["perspective"]
     assert np.tan(lens["yfov"] / 2) == pytest.approx(12 / 41)
-    assert lens["aspectRatio"] == pytest.approx(36 / 24)
+    # Pixels need not be square: fx is 40, fy 41.
+    assert lens["aspectRatio"] * np.tan(lens["yfov"] / 2) == pytest.approx(18 / 40)
+
+
+def test_a_program_that_follows_gltf_sees_points_where_our_camera_does(sequence, path):
+    facts, data = parts(path)
+    node = next(n for n in facts["nodes"] if "camera" in n)
+    channels = {
+        c["target"]["path"]: facts["animations"][0]["samplers"][c["sampler"]]
+        for c in facts["animations"][0]["channels"]
+        if facts["nodes"][c["target"]["node"]] is node
+    }
+
+    def values(number, width):
+        accessor = facts["accessors"][number]
+        start = facts["bufferViews"][accessor["bufferView"]]["byteOffset"]
+        return np.frombuffer(data, "<f4", width * accessor["count"], start).reshape(-1, width)
+
+    mesh = facts["meshes"][next(n for n in facts["nodes"] if n["name"] == "still")["mesh"]]
+    points = values(mesh["primitives"][0]["attributes"]["POSITION"], 3)
+    lens = facts["cameras"][0]["perspective"]
+    up = np.tan(lens["yfov"] / 2)
+    wanted = static_cloud(sequence, ExportOptions(min_confidence=3.0)).points
+    for t in range(4):
+        turn = Rotation.from_quat(values(channels["rotation"]["output"], 4)[t])
+        local = turn.inv().apply(points - values(channels["translation"]["output"], 3)[t])
+        # glTF's camera looks along -z with y up; the edges of its picture are at -1 and 1.
+        x = local[:, 0] / -local[:, 2] / (up * lens["aspectRatio"])
+        y = local[:, 1] / -local[:, 2] / up
+        seen = np.stack(((x + 1) * 18 - 0.5, (1 - y) * 12 - 0.5), -1)
+        ours = (wanted - sequence.cam2world[t, :3, 3]) @ sequence.cam2world[t, :3, :3]
+        ours = ours @ sequence.intrinsics[t].T
+        assert seen == pytest.approx(ours[:, :2] / ours[:, 2:], abs=1e-3)
 
 
 def test_axes_are_those_of_gltf(sequence, path):

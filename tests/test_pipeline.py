@@ -95,6 +95,21 @@ class WideEyed(OraclePredictor):
         return replace(exact, points=stretched, confidence=exact.confidence.clamp_max(4.0))
 
 
+def movers_residual_px(sequence):
+    """Median distance of where movers' scene flow leads to from where their optical flow does (the second law)."""
+    off = []
+    for t in range(len(sequence) - 1):
+        frame = sequence.frame(t)
+        moving = frame.valid & frame.flow_fwd_valid & (frame.dynamic > 0.5)
+        later = (sequence.read(t, "points") + frame.scene_flow_fwd)[moving]
+        local = (later - sequence.cam2world[t + 1, :3, 3]) @ sequence.cam2world[t + 1, :3, :3]
+        seen = local @ sequence.intrinsics[t + 1].T
+        y, x = np.nonzero(moving)
+        led = np.stack((x, y), -1) + frame.flow_fwd[moving]
+        off.append(np.linalg.norm(seen[:, :2] / seen[:, 2:] - led, axis=1))
+    return np.median(np.concatenate(off))
+
+
 @pytest.mark.parametrize("given", [False, True])
 def test_flows_draw_a_wrong_focal_length_to_the_truth_unless_it_was_given(
     truth, photos, tmp_path, monkeypatch, given
@@ -122,6 +137,7 @@ def test_flows_draw_a_wrong_focal_length_to_the_truth_unless_it_was_given(
     else:
         assert 1.04 * wrong_px < found_px < true_px
         assert told
+        assert movers_residual_px(sequence) < 0.008
 
 
 def test_the_two_laws_hold_on_disk(finished):

@@ -89,6 +89,8 @@ def test_a_hidden_still_point_is_found_again():
     arrays["scene_flow_fwd"][2:4, :, 4:9] = 0.3
     arrays["flow_fwd"][2:4, :, 4:9] = 5.0
     arrays["flow_fwd_valid"][1] = False
+    # What is measured there later has noise, the point has none.
+    arrays["depth"][4] = 2.04
     points, pixels, visible, confidence = followed(arrays)
     assert visible.tolist() == [True, True, False, False, True]
     assert points == pytest.approx(np.tile((0, 0, 2.0), (5, 1)))
@@ -144,6 +146,35 @@ def test_another_shot_is_another_world():
     points, _, visible, _ = followed(arrays, frame=1)
     assert visible.tolist() == [True, True, False, False]
     assert np.isfinite(points).all()
+
+
+def test_an_unregistered_camera_neither_sees_nor_moves_a_point():
+    arrays = wall(5)
+    arrays["camera_ok"][2] = False
+    arrays["cam2world"][2, 2, 3] = 0.9
+    points, _, visible, _ = followed(arrays, pixel=(9.0, 4.0))
+    assert visible.tolist() == [True, True, False, True, True]
+    assert np.ptp(points, 0).max() == 0
+
+
+def test_a_point_behind_the_camera_is_not_seen():
+    arrays = wall(3)
+    arrays["cam2world"][1:, 2, 3] = 3.0
+    points, _, visible, _ = followed(arrays)
+    assert visible.tolist() == [True, False, False]
+    assert points == pytest.approx(np.tile((0, 0, 2.0), (3, 1)))
+
+
+def test_a_flow_that_leads_onto_something_else_ends_the_sight():
+    arrays = wall(3)
+    arrays["dynamic"][:] = 1
+    arrays["scene_flow_fwd"][..., 0] = 0.2
+    arrays["flow_fwd"][..., 0] = 1.0
+    arrays["depth"][1:] = 8.0
+    points, _, visible, _ = followed(arrays)
+    assert visible.tolist() == [True, False, False]
+    assert points[:, 0] == pytest.approx([0, 0.2, 0.4])
+    assert points[:, 2] == pytest.approx([2, 2, 2])
 
 
 def test_a_point_that_leaves_the_picture_is_not_seen():

@@ -2,12 +2,13 @@
 
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
 from toy_sequence import toy_arrays, toy_frames, toy_header
 
-from dpm_cli.errors import InputError, MissingExtraError
+from dpm_cli.errors import DpmError, InputError, MissingExtraError
 from dpm_cli.export import ExportOptions, export_sequence
 from dpm_cli.export.clouds import moving_cloud, static_cloud
 from dpm_cli.sequence import Sequence4D
@@ -59,6 +60,28 @@ def test_usds_own_camera_sees_points_where_ours_does(sequence, path):
             x, y, _ = seen.Transform(Gf.Vec3d(points[n].tolist()))
             pixel = ((x + 1) * 18 - 0.5, (1 - y) * 12 - 0.5)
             assert pixel == pytest.approx(local[n, :2] / local[n, 2], abs=1e-3)
+
+
+def test_points_of_a_frame_are_held_and_not_mixed_with_those_of_the_next(
+    sequence, tmp_path, monkeypatch
+):
+    Usd, UsdGeom = (import_module(f"pxr.{name}") for name in ("Usd", "UsdGeom"))
+    monkeypatch.setattr("dpm_cli.export.scenes._FILE_POINTS", (200, 40))
+    monkeypatch.setattr("dpm_cli.export.scenes._FRAME_POINTS", 5)
+    export_sequence(sequence, "usd", tmp_path / "a")
+    stage = Usd.Stage.Open(str(tmp_path / "a.usd"))
+    points = UsdGeom.Points(stage.GetPrimAtPath("/scene/moving")).GetPointsAttr()
+    first, second = (np.array(points.Get(t)) for t in (0, 1))
+    assert first.shape == second.shape == (10, 3)
+    assert np.abs(first - second).max() > 0.01
+    assert np.array_equal(points.Get(0.5), first)
+    assert np.array_equal(points.Get(1.5), second)
+
+
+def test_a_place_that_cannot_be_written_is_one_line(sequence):
+    pytest.importorskip("pxr")
+    with pytest.raises((DpmError, OSError), match="sys"):
+        export_sequence(sequence, "usd", Path("/sys/scene.usd"))
 
 
 def test_other_files_are_refused(path, tmp_path):

@@ -89,9 +89,12 @@ def test_a_point_too_far_does_not_take_the_others_digits(tmp_path):
     assert found.points == pytest.approx(np.array(near), abs=1e-4)
 
 
-def test_nothing_to_show_and_no_page(tmp_path):
-    with pytest.raises(InputError, match="no point"):
-        write_viewer_page(tmp_path / "a.html", scene(cloud(), [cloud()]))
+def test_nothing_to_show_and_no_page(run, tmp_path):
+    sequence = Sequence4D.open(run)
+    for name in ("html", "glb", "usd"):
+        with pytest.raises(InputError, match="no point"):
+            export_sequence(sequence, name, tmp_path / "a", ExportOptions(min_confidence=1e9))
+    assert not list(tmp_path.glob("a*"))
     (tmp_path / "b.html").write_text("<html></html>")
     with pytest.raises(InputError, match="viewer page"):
         read_viewer_page(tmp_path / "b.html")
@@ -109,3 +112,13 @@ def test_view_opens_the_page(run, tmp_path, monkeypatch):
     assert isinstance(RUNNER.invoke(app, command).exception, UsageError)
     monkeypatch.setattr(webbrowser, "open", lambda url: False)
     assert "no browser" in RUNNER.invoke(app, ["view", str(run)]).stderr
+
+
+def test_unregistered_frames_show_no_movers_and_times_rise(run, tmp_path):
+    sequence = Sequence4D.open(run)
+    sequence.camera_ok[2] = False
+    sequence.timestamps[2] = sequence.timestamps[1]
+    export_sequence(sequence, "html", tmp_path / "a")
+    found = read_viewer_page(tmp_path / "a.html")
+    assert [len(c) > 0 for c in found.moving] == [True, True, False, True]
+    assert (np.diff(found.timestamps) > 0).all()

@@ -52,7 +52,8 @@ def export(
         int | None,
         typer.Option(
             min=1,
-            help="At most this many points a file. Default: all of a frame, a million of a clip.",
+            help="At most this many points a file (of usd, glb, html: still ones). "
+            "Default: all of a frame, a million of a clip.",
             rich_help_panel=_CLOUD,
         ),
     ] = None,

@@ -24,6 +24,7 @@ def view(
     """Look at a run: points in space and time, cameras, a time slider. Prints the page's path.
 
     The page is one file that needs no server and no network; it can be sent to others (also `dpm export --to html`).
+    Its address may end in #frame=12 or #through to begin at that frame or through the camera.
 
     [bold]Examples[/bold]
 

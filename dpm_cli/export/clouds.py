@@ -27,10 +27,14 @@ def frame_cloud(sequence: Sequence4D, t: int, options: ExportOptions) -> PointCl
 
 
 def moving_cloud(sequence: Sequence4D, t: int, options: ExportOptions) -> PointCloud:
-    """Those of one frame's confident points that move by themselves, thinned to `max_points`."""
+    """Those of one frame's confident points that move by themselves, thinned to `max_points`.
+
+    None where the camera is not registered: nobody knows where they are in the world.
+    """
     cloud = _frame_points(sequence, t, options, moving=True)
     assert cloud.dynamic is not None
-    return _thin(cloud.take(cloud.dynamic > 0), options.max_points, seed=t)
+    shown = (cloud.dynamic > 0) & sequence.camera_ok[t]
+    return _thin(cloud.take(shown), options.max_points, seed=t)
 
 
 def static_cloud(sequence: Sequence4D, options: ExportOptions) -> PointCloud:

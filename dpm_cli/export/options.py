@@ -20,7 +20,8 @@ class ExportOptions:
     min_confidence: float = 0.0
     """Points below this are left out of clouds."""
     max_points: int | None = None
-    """At most this many points a file, drawn evenly; None = all of a frame, a million of a clip."""
+    """At most this many points a file, drawn evenly, of whole scenes that many still ones; None = all of a frame, a
+    million of a clip."""
     voxel_size: float | None = None
     """Edge in world units of the voxels in which a static cloud is averaged (needs Open3D); None = off."""
     motion_threshold: float = 0.5

@@ -3,7 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from dpm_cli import __version__
+from dpm_cli.errors import InputError
 from dpm_cli.export.clouds import moving_cloud, static_cloud
 from dpm_cli.export.options import ExportOptions
 from dpm_cli.formats.glb import write_glb
@@ -13,9 +16,11 @@ from dpm_cli.formats.viewer_page import write_viewer_page
 from dpm_cli.sequence import Sequence4D
 
 _PAGE_POINTS = (300_000, 600_000)
-"""Still ones, and moving ones of all frames together: a page of 11 MB at most."""
+"""Still ones, and moving ones of all frames together: a page of 11 MB."""
 _FILE_POINTS = (1_000_000, 2_000_000)
-"""A glb of 48 MB at most."""
+"""The same of other files: a glb of 48 MB."""
+_SHORTEST_S = 1e-3
+"""Formats want times that rise."""
 _FRAME_POINTS = 1_000
 """A frame may have that many moving points however long the clip is."""
 
@@ -40,16 +45,27 @@ def export_usd(sequence: Sequence4D, path: Path, options: ExportOptions) -> None
 
 
 def _scene(sequence: Sequence4D, options: ExportOptions, most: tuple[int, int]) -> PointScene:
-    """Cameras and points; `most` still and moving ones where the user names no number of still ones."""
-    count = len(sequence)
+    """Cameras and points; `most` still and moving ones where the user names no number of still ones.
+
+    Raises:
+        InputError: there is no point to show.
+    """
+    count, shots = len(sequence), len(np.unique(sequence.shot))
+    if shots > 1:
+        options.reporter.note(f"{shots} shots lie over each other: cut the video for one file each")
     share = replace(options, max_points=max(most[1] // count, _FRAME_POINTS))
+    still = static_cloud(sequence, replace(options, max_points=options.max_points or most[0]))
+    moving = [moving_cloud(sequence, t, share) for t in range(count)]
+    if not len(still) + sum(map(len, moving)):
+        raise InputError("there is no point to show: lower --min-confidence")
+    pause = _SHORTEST_S * np.arange(count)
     return PointScene(
         name=sequence.name,
         model=sequence.model,
-        still=static_cloud(sequence, replace(options, max_points=options.max_points or most[0])),
-        moving=[moving_cloud(sequence, t, share) for t in range(count)],
+        still=still,
+        moving=moving,
         cam2world=sequence.cam2world,
         intrinsics=sequence.intrinsics,
         size=sequence.size,
-        timestamps=sequence.timestamps,
+        timestamps=np.maximum.accumulate(sequence.timestamps - pause) + pause,
     )

@@ -41,7 +41,7 @@ def export_tracks(
 
     Raises:
         UsageError: there is no such frame or pixel, or `path` exists and `overwrite` is not set.
-        InputError: there is no depth at a pixel.
+        InputError: there is no depth at a pixel, or the frame's camera is not registered.
     """
     path = path or Path(f"{sequence.name}_tracks.csv")
     if path.suffix not in _SUFFIXES:
@@ -50,8 +50,10 @@ def export_tracks(
         raise UsageError(f"{path} is a folder: name a file with -o")
     if path.exists() and not overwrite:
         raise UsageError(f"{path} exists: choose another path with -o, or --overwrite")
-    if frame >= len(sequence):
+    if not 0 <= frame < len(sequence):
         raise UsageError(f"there is no frame {frame}: the run has frames 0 to {len(sequence) - 1}")
+    if not sequence.camera_ok[frame]:
+        raise InputError(f"the camera of frame {frame} is not registered: choose another frame")
     height, width = sequence.source_size
     for x, y in at:
         if not (0 <= x <= width - 1 and 0 <= y <= height - 1):

@@ -86,10 +86,12 @@ class _Document:
 def write_glb(path: Path, scene: PointScene, generator: str) -> None:
     """Write atomically; time starts at 0 with the first frame.
 
-    The one camera has the median focal length and no shift, for core glTF has neither zoom nor shift.
+    The one camera has the median focal lengths and no shift, for core glTF has neither zoom nor shift.
     """
-    height, width = scene.size
-    fov_y_rad = 2 * float(np.arctan(height / 2 / np.median(scene.intrinsics[:, 1, 1])))
+    across, up = (
+        float(side / 2 / np.median(scene.intrinsics[:, i, i]))
+        for i, side in enumerate(scene.size[::-1])
+    )
     document = _Document(
         {
             "asset": {"version": "2.0", "generator": generator, "extras": {"model": scene.model}},
@@ -102,8 +104,8 @@ def write_glb(path: Path, scene: PointScene, generator: str) -> None:
                 {
                     "type": "perspective",
                     "perspective": {
-                        "yfov": fov_y_rad,
-                        "aspectRatio": width / height,
+                        "yfov": 2 * float(np.arctan(up)),
+                        "aspectRatio": across / up,
                         "znear": 0.01,
                     },
                 }
@@ -197,8 +199,10 @@ def read_glb(path: Path) -> PointScene:
     poses[:, :3, :3] = FLIP @ turns @ FLIP
     poses[:, :3, 3] = _array(facts, data, tracks["translation"]["output"]) @ FLIP
     height, width = facts["extras"]["size"]
-    focal_px = height / 2 / np.tan(facts["cameras"][0]["perspective"]["yfov"] / 2)
-    K = np.array([[focal_px, 0, (width - 1) / 2], [0, focal_px, (height - 1) / 2], [0, 0, 1]])
+    lens = facts["cameras"][0]["perspective"]
+    up = np.tan(lens["yfov"] / 2)
+    fx, fy = width / 2 / (up * lens["aspectRatio"]), height / 2 / up
+    K = np.array([[fx, 0, (width - 1) / 2], [0, fy, (height - 1) / 2], [0, 0, 1]])
     nothing = PointCloud(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8))
     return PointScene(
         name=facts["extras"]["name"],

@@ -1,4 +1,4 @@
-"""USD (.usd, .usda, .usdc): still points, moving points and the camera with time samples; needs the extra `usd`.
+"""USD (binary .usd): still points, moving points and the camera with time samples; needs the extra `usd`.
 
 USD's axes are those of glTF. A time code is a frame where the frame rate is constant; else it is the frame's own time
 at the mean rate. The camera's aperture is 36 wide, so its focal length is that of a full-frame camera.
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dpm_cli.errors import InputError, MissingExtraError
+from dpm_cli.errors import DpmError, InputError, MissingExtraError
 from dpm_cli.files import atomic_path
 from dpm_cli.formats.ply import PointCloud
 from dpm_cli.formats.scene import FLIP, PointScene
@@ -18,20 +18,26 @@ from dpm_cli.formats.scene import FLIP, PointScene
 _APERTURE = 36.0
 _WIDTH = 0.003
 """Of a point, in median distances."""
+_BEFORE = 1e-3
+"""Time codes before the next sample up to which one is held."""
 
 
 def write_usd(path: Path, scene: PointScene) -> None:
-    """Write atomically; the suffix decides between text (.usda) and binary.
+    """Write atomically.
 
     Raises:
         MissingExtraError: usd-core is not installed.
+        DpmError: USD cannot write there.
     """
-    Usd, UsdGeom = _pxr("Usd", "UsdGeom")
+    Usd, UsdGeom, Tf = _pxr("Usd", "UsdGeom", "Tf")
     span = float(scene.timestamps[-1] - scene.timestamps[0])
     rate = (len(scene.timestamps) - 1) / span if span > 0 else 24.0
     codes = (scene.timestamps - scene.timestamps[0]) * rate
     with atomic_path(path) as temporary:
-        stage = Usd.Stage.CreateNew(str(temporary))
+        try:
+            stage = Usd.Stage.CreateNew(str(temporary))
+        except Tf.ErrorException as error:
+            raise DpmError(f"{path} cannot be written: choose another place with -o") from error
         UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.y)
         stage.SetTimeCodesPerSecond(rate)
         stage.SetFramesPerSecond(rate)
@@ -95,16 +101,20 @@ def _pxr(*names: str) -> list[Any]:
 
 
 def _add_points(stage, path: str, clouds, codes: list, width: float) -> None:
-    """Add points with a sample a time code; samples of other lengths are held, not interpolated."""
+    """Add points with a sample a time code, held until the next one."""
     UsdGeom, Vt = _pxr("UsdGeom", "Vt")
     made = UsdGeom.Points.Define(stage, path)
     made.CreateWidthsAttr().Set(Vt.FloatArray([width]))
     made.SetWidthsInterpolation(UsdGeom.Tokens.constant)
     colour = made.CreateDisplayColorPrimvar(UsdGeom.Tokens.vertex)
-    for cloud, code in zip(clouds, codes, strict=True):
-        points = (cloud.points @ FLIP).astype(np.float32)
-        made.GetPointsAttr().Set(Vt.Vec3fArray.FromNumpy(points), code)
-        colour.Set(Vt.Vec3fArray.FromNumpy(cloud.colors.astype(np.float32) / 255), code)
+    for number, (cloud, code) in enumerate(zip(clouds, codes, strict=True)):
+        points = Vt.Vec3fArray.FromNumpy((cloud.points @ FLIP).astype(np.float32))
+        colours = Vt.Vec3fArray.FromNumpy(cloud.colors.astype(np.float32) / 255)
+        # Programs interpolate between samples of one length, and these points have nothing to do with each other.
+        held = [codes[number + 1] - _BEFORE] if number + 1 < len(codes) else []
+        for when in (code, *held):
+            made.GetPointsAttr().Set(points, when)
+            colour.Set(colours, when)
 
 
 def _add_camera(stage, scene: PointScene, codes: list[float]) -> None:

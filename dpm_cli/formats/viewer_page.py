@@ -22,15 +22,9 @@ _FARTHEST = 30.0
 
 
 def write_viewer_page(path: Path, scene: PointScene) -> None:
-    """Write the page atomically.
-
-    Raises:
-        InputError: there is no point to show.
-    """
+    """Write the page of a scene that has points, atomically."""
     centre = scene.cam2world[0, :3, 3]
     everything = np.concatenate([c.points for c in (scene.still, *scene.moving)])
-    if not len(everything):
-        raise InputError("there is no point to show: lower --min-confidence")
     distance = float(np.median(np.linalg.norm(everything - centre, axis=1)))
     still, *moving = (
         c.take(np.linalg.norm(c.points - centre, axis=1) <= _FARTHEST * distance)
@@ -57,9 +51,10 @@ def write_viewer_page(path: Path, scene: PointScene) -> None:
     page = files("dpm_cli.formats").joinpath("viewer.html").read_text(encoding="utf-8")
     data = base64.b64encode(places.tobytes() + colours.tobytes()).decode()
     # A name may hold "</script>".
-    page = page.replace("{{SCENE}}", json.dumps(facts).replace("<", "\\u003c"))
+    page = page.replace("{{POINTS}}", data)
     with atomic_path(path) as temporary:
-        temporary.write_text(page.replace("{{POINTS}}", data), encoding="utf-8")
+        text = json.dumps(facts).replace("<", "\\u003c")
+        temporary.write_text(page.replace("{{SCENE}}", text), encoding="utf-8")
 
 
 def read_viewer_page(path: Path) -> PointScene:
