@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from dpm_cli.geometry.camera import project, rays
+from dpm_cli.metrics.masked import length
 from dpm_cli.sequence import Sequence4D
 
 _MOVES = 0.5
@@ -95,7 +96,7 @@ def _step(sequence: Sequence4D, now: _Now, t: int, direction: int) -> _Now:
     here = _Surface(sequence, t, now.pixels)
     scene_flow, led = here.read(f"scene_flow_{name}"), now.pixels + here.read(f"flow_{name}")
     still_px, _ = _seen_at(sequence, after, now.points)
-    still = (here.read("dynamic")[:, 0] <= _MOVES) & (_length(led - still_px) < _RIGID_PX)
+    still = (here.read("dynamic")[:, 0] <= _MOVES) & (length(led - still_px) < _RIGID_PX)
     motion = np.where(now.visible[:, None], np.where(still[:, None], 0, scene_flow), now.motion)
     led_on = now.visible & ~still
     points = now.points + motion
@@ -114,10 +115,6 @@ def _step(sequence: Sequence4D, now: _Now, t: int, direction: int) -> _Now:
         confidence=np.where(visible, there.read("confidence")[:, 0], 0.0),
         motion=motion,
     )
-
-
-def _length(vectors: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(vectors, axis=-1)
 
 
 def _seen_at(sequence: Sequence4D, t: int, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -142,9 +139,10 @@ class _Surface:
         self._corners = np.minimum(low[:, None] + offsets, self._last)
         part = self._at - low
         share = np.where(offsets, part[:, None], 1 - part[:, None]).prod(-1)
-        depth = np.maximum(self._map("depth"), 1e-9)[..., 0]
+        depth_map = np.maximum(self._array("depth").astype(np.float64), 1e-9)
+        depth = depth_map[self._corners[..., 1], self._corners[..., 0]]
         nearest = np.rint(self._at).astype(np.int64)
-        own = np.maximum(self._array("depth")[nearest[:, 1], nearest[:, 0]], 1e-9)
+        own = depth_map[nearest[:, 1], nearest[:, 0]]
         share = share * (np.abs(np.log(depth / own[:, None])) < _SAME_SURFACE) + 1e-9
         self._share = share / share.sum(1, keepdims=True)
         self.valid = inside & self._array("valid")[nearest[:, 1], nearest[:, 0]]
@@ -154,7 +152,10 @@ class _Surface:
 
     def read(self, key: str) -> np.ndarray:
         """Values (N, C) of a map."""
-        return (self._map(key) * self._share[..., None]).sum(1)
+        values = self._array(key)
+        values = values.reshape(*values.shape[:2], -1).astype(np.float64)
+        around = values[self._corners[..., 1], self._corners[..., 0]]
+        return (around * self._share[..., None]).sum(1)
 
     def points(self) -> np.ndarray:
         """World points (N, 3)."""
@@ -167,9 +168,3 @@ class _Surface:
         found = self._sequence.read(self._t, key)
         assert found is not None
         return found
-
-    def _map(self, key: str) -> np.ndarray:
-        """Values (N, 4, C) of the four pixels around."""
-        values = self._array(key)
-        values = values.reshape(*values.shape[:2], -1).astype(np.float64)
-        return values[self._corners[..., 1], self._corners[..., 0]]

@@ -6,19 +6,17 @@ import struct
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
-from toy_sequence import toy_arrays, toy_frames, toy_header
+from toy_sequence import toy_sequence
 
 from dpm_cli.errors import InputError
 from dpm_cli.export import ExportOptions, export_sequence
 from dpm_cli.export.clouds import moving_cloud, static_cloud
 from dpm_cli.formats.glb import read_glb
-from dpm_cli.sequence import Sequence4D
 
 
 @pytest.fixture(scope="module")
 def sequence():
-    header = toy_header()
-    return Sequence4D.from_arrays(toy_arrays(header, toy_frames(header)), "toy")
+    return toy_sequence()
 
 
 @pytest.fixture
@@ -35,6 +33,13 @@ def parts(path):
     assert kind == b"BIN\0"
     assert 28 + size + length == len(raw) == struct.unpack_from("<I", raw, 8)[0]
     return json.loads(raw[20 : 20 + size]), raw[28 + size :]
+
+
+def floats(path, number, width):
+    facts, data = parts(path)
+    accessor = facts["accessors"][number]
+    start = facts["bufferViews"][accessor["bufferView"]]["byteOffset"]
+    return np.frombuffer(data, "<f4", width * accessor["count"], start).reshape(-1, width)
 
 
 def test_what_goes_in_comes_out(sequence, path):
@@ -58,7 +63,7 @@ def test_the_lens_is_that_of_the_camera(path):
 
 
 def test_a_program_that_follows_gltf_sees_points_where_our_camera_does(sequence, path):
-    facts, data = parts(path)
+    facts = parts(path)[0]
     node = next(n for n in facts["nodes"] if "camera" in n)
     channels = {
         c["target"]["path"]: facts["animations"][0]["samplers"][c["sampler"]]
@@ -66,19 +71,14 @@ def test_a_program_that_follows_gltf_sees_points_where_our_camera_does(sequence,
         if facts["nodes"][c["target"]["node"]] is node
     }
 
-    def values(number, width):
-        accessor = facts["accessors"][number]
-        start = facts["bufferViews"][accessor["bufferView"]]["byteOffset"]
-        return np.frombuffer(data, "<f4", width * accessor["count"], start).reshape(-1, width)
-
     mesh = facts["meshes"][next(n for n in facts["nodes"] if n["name"] == "still")["mesh"]]
-    points = values(mesh["primitives"][0]["attributes"]["POSITION"], 3)
+    points = floats(path, mesh["primitives"][0]["attributes"]["POSITION"], 3)
     lens = facts["cameras"][0]["perspective"]
     up = np.tan(lens["yfov"] / 2)
     wanted = static_cloud(sequence, ExportOptions(min_confidence=3.0)).points
     for t in range(4):
-        turn = Rotation.from_quat(values(channels["rotation"]["output"], 4)[t])
-        local = turn.inv().apply(points - values(channels["translation"]["output"], 3)[t])
+        turn = Rotation.from_quat(floats(path, channels["rotation"]["output"], 4)[t])
+        local = turn.inv().apply(points - floats(path, channels["translation"]["output"], 3)[t])
         # glTF's camera looks along -z with y up; the edges of its picture are at -1 and 1.
         x = local[:, 0] / -local[:, 2] / (up * lens["aspectRatio"])
         y = local[:, 1] / -local[:, 2] / up
@@ -89,12 +89,10 @@ def test_a_program_that_follows_gltf_sees_points_where_our_camera_does(sequence,
 
 
 def test_axes_are_those_of_gltf(sequence, path):
-    facts, data = parts(path)
+    facts, _ = parts(path)
     node = next(n for n in facts["nodes"] if n["name"] == "still")
     position = facts["meshes"][node["mesh"]]["primitives"][0]["attributes"]["POSITION"]
-    accessor = facts["accessors"][position]
-    start = facts["bufferViews"][accessor["bufferView"]]["byteOffset"]
-    points = np.frombuffer(data, "<f4", 3 * accessor["count"], start).reshape(-1, 3)
+    accessor, points = facts["accessors"][position], floats(path, position, 3)
     # Before the first camera, which looks along -z with y up, lies what OpenCV has at positive z.
     assert points[:, 2].max() < 0
     wanted = static_cloud(sequence, ExportOptions(min_confidence=3.0)).points
@@ -104,13 +102,8 @@ def test_axes_are_those_of_gltf(sequence, path):
 
 
 def test_the_moving_points_of_one_frame_show_at_a_time(path):
-    facts, data = parts(path)
+    facts = parts(path)[0]
     animation = facts["animations"][0]
-
-    def values(number, width):
-        accessor = facts["accessors"][number]
-        start = facts["bufferViews"][accessor["bufferView"]]["byteOffset"]
-        return np.frombuffer(data, "<f4", width * accessor["count"], start).reshape(-1, width)
 
     def shown(name, time):
         node = next(n for n, v in enumerate(facts["nodes"]) if v["name"] == name)
@@ -118,9 +111,11 @@ def test_the_moving_points_of_one_frame_show_at_a_time(path):
         assert channel["target"]["path"] == "scale"
         sampler = animation["samplers"][channel["sampler"]]
         assert sampler["interpolation"] == "STEP"
-        keys = values(sampler["input"], 1)[:, 0]
+        keys = floats(path, sampler["input"], 1)[:, 0]
         assert (np.diff(keys) > 0).all()
-        return values(sampler["output"], 3)[max(np.searchsorted(keys, time, "right") - 1, 0), 0]
+        return floats(path, sampler["output"], 3)[
+            max(np.searchsorted(keys, time, "right") - 1, 0), 0
+        ]
 
     for time, now in ((0.05, 0), (0.15, 1), (0.25, 2), (0.35, 3)):
         assert [shown(f"frame_{t:06d}", time) for t in range(4)] == [t == now for t in range(4)]
@@ -140,5 +135,10 @@ def test_accessors_lie_inside_the_data_and_on_four_bytes(path):
 
 def test_other_files_are_refused(tmp_path):
     (tmp_path / "a.glb").write_bytes(b"glTF")
-    with pytest.raises(InputError, match="cannot be read"):
-        read_glb(tmp_path / "a.glb")
+    text = b'{"nodes":[{"camera":0}],"animations":[],"asset":{"version":"2.0"}}'
+    text += b" " * (-len(text) % 4)
+    head = struct.pack("<4sIII4s", b"glTF", 2, 28 + len(text), len(text), b"JSON")
+    (tmp_path / "b.glb").write_bytes(head + text + struct.pack("<I4s", 0, b"BIN\0"))
+    for name in ("a.glb", "b.glb"):
+        with pytest.raises(InputError, match="cannot be read"):
+            read_glb(tmp_path / name)

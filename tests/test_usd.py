@@ -6,18 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toy_sequence import toy_arrays, toy_frames, toy_header
+from toy_sequence import toy_sequence
 
 from dpm_cli.errors import DpmError, InputError, MissingExtraError
 from dpm_cli.export import ExportOptions, export_sequence
 from dpm_cli.export.clouds import moving_cloud, static_cloud
-from dpm_cli.sequence import Sequence4D
 
 
 @pytest.fixture(scope="module")
 def sequence():
-    header = toy_header()
-    return Sequence4D.from_arrays(toy_arrays(header, toy_frames(header)), "toy")
+    return toy_sequence()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The viewer's page, read back; what it looks like was looked at in a browser."""
 
+import json
 import re
 import webbrowser
 from pathlib import Path
@@ -110,6 +111,9 @@ def test_view_opens_the_page(run, tmp_path, monkeypatch):
     assert RUNNER.invoke(app, command).stdout == f"{tmp_path / 'v.html'}\n"
     assert len(opened) == 1
     assert isinstance(RUNNER.invoke(app, command).exception, UsageError)
+    told = json.loads(RUNNER.invoke(app, [*command, "--overwrite", "--json"]).stdout)
+    size = (tmp_path / "v.html").stat().st_size
+    assert told == {"path": str(tmp_path / "v.html"), "bytes": size, "opened": False}
     monkeypatch.setattr(webbrowser, "open", lambda url: False)
     assert "no browser" in RUNNER.invoke(app, ["view", str(run)]).stderr
 
@@ -122,3 +126,11 @@ def test_unregistered_frames_show_no_movers_and_times_rise(run, tmp_path):
     found = read_viewer_page(tmp_path / "a.html")
     assert [len(c) > 0 for c in found.moving] == [True, True, False, True]
     assert (np.diff(found.timestamps) > 0).all()
+
+
+def test_several_shots_are_said_to_lie_over_each_other(run, tmp_path):
+    header = toy_header()
+    header.shot[2:] = 1
+    write_run(tmp_path / "cut", header, toy_frames(header))
+    result = RUNNER.invoke(app, ["view", str(tmp_path / "cut"), "--no-browser"])
+    assert "2 shots lie over each other" in result.stderr

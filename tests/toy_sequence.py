@@ -7,7 +7,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from dpm_cli.geometry.camera import project_map, source_from_working
-from dpm_cli.sequence import FrameResult, SequenceHeader
+from dpm_cli.sequence import FrameResult, Sequence4D, SequenceHeader
 from dpm_cli.structures import Cameras
 
 NORMAL = np.array([-0.2, 0.1, 1.0])
@@ -75,6 +75,11 @@ def flow_between(points, cameras: Cameras, other: int, x, y) -> np.ndarray:
     local = torch.from_numpy(points @ world2cam[:3, :3].T + world2cam[:3, 3])
     pixels = project_map(local, torch.from_numpy(cameras.intrinsics[other])).numpy()
     return (pixels - np.stack((x, y), -1)).astype(np.float32)
+
+
+def toy_sequence() -> Sequence4D:
+    header = toy_header()
+    return Sequence4D.from_arrays(toy_arrays(header, toy_frames(header)), "toy")
 
 
 def toy_arrays(header: SequenceHeader, frames: list[FrameResult]) -> dict[str, np.ndarray]:

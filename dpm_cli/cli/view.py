@@ -19,6 +19,7 @@ def view(
         float, typer.Option(min=0, help="Leave less certain points out.")
     ] = 2.0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
 ) -> None:
     """Look at a run: points in space and time, cameras, a time slider. Prints the page's path.
@@ -32,6 +33,7 @@ def view(
 
       dpm view video_dpm --no-browser -o scene.html
     """
+    import json
     import tempfile
     import webbrowser
 
@@ -43,7 +45,11 @@ def view(
     told = reporter(quiet)
     path = output or Path(tempfile.mkdtemp(prefix="dpm_view_")) / f"{sequence.name}.html"
     options = ExportOptions(min_confidence=min_confidence, reporter=told)
-    page = export_sequence(sequence, "html", path, options, overwrite=overwrite).path
-    if browser and not webbrowser.open(page.resolve().as_uri()):
+    page = export_sequence(sequence, "html", path, options, overwrite=overwrite)
+    opened = browser and webbrowser.open(page.path.resolve().as_uri())
+    if browser and not opened:
         told.note("no browser was found here: open the page yourself")
-    emit(str(page))
+    if as_json:
+        emit(json.dumps({"path": str(page.path), "bytes": page.bytes, "opened": opened}))
+    else:
+        emit(str(page.path))

@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from dpm_cli.errors import InputError, UsageError
+from dpm_cli.export.write import make_room, with_suffix
 from dpm_cli.formats.track_files import TrackTable, write_track_csv, write_track_npz
 from dpm_cli.sequence import Sequence4D
 from dpm_cli.tracking import track
-
-_SUFFIXES = (".csv", ".npz")
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,12 +43,9 @@ def export_tracks(
         InputError: there is no depth at a pixel, or the frame's camera is not registered.
     """
     path = path or Path(f"{sequence.name}_tracks.csv")
-    if path.suffix not in _SUFFIXES:
-        path = path.with_name(f"{path.name}.csv")
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder: name a file with -o")
-    if path.exists() and not overwrite:
-        raise UsageError(f"{path} exists: choose another path with -o, or --overwrite")
+    suffix = ".npz" if path.suffix == ".npz" else ".csv"
+    path = with_suffix(path, suffix)
+    make_room(path, suffix, overwrite)
     if not 0 <= frame < len(sequence):
         raise UsageError(f"there is no frame {frame}: the run has frames 0 to {len(sequence) - 1}")
     if not sequence.camera_ok[frame]:
@@ -72,7 +68,7 @@ def export_tracks(
         points=tracks.points,
         confidence=tracks.confidence,
     )
-    if path.suffix == ".npz":
+    if suffix == ".npz":
         header = sequence.header.arrays()
         about = ("frame_index", "convention", "world", "scale", "model")
         write_track_npz(path, table, **{name: header[name] for name in about})

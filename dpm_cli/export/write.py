@@ -39,7 +39,7 @@ def export_sequence(
     options = options or ExportOptions()
     suffix = suffix_of(name, options)
     path = with_suffix(path or Path(f"{sequence.name}_{name.replace('-', '_')}"), suffix)
-    _make_room(path, suffix, overwrite)
+    make_room(path, suffix, overwrite)
     foreign = _files(path)
     EXPORTERS[name](sequence, path, options)
     if suffix:
@@ -55,7 +55,8 @@ def with_suffix(path: Path, suffix: str) -> Path:
     return path if path.name.endswith(suffix) else path.with_name(path.name + suffix)
 
 
-def _make_room(path: Path, suffix: str, overwrite: bool) -> None:
+def make_room(path: Path, suffix: str, overwrite: bool) -> None:
+    """Refuse (UsageError) what is not to be replaced; remove what an earlier export into a folder wrote."""
     if suffix and path.is_dir():
         raise UsageError(f"{path} is a folder, and this format is one file: name a file with -o")
     if not suffix and path.is_file():

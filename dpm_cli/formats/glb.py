@@ -146,13 +146,11 @@ def _add_frame(
     node = document.points(name, cloud)
     if t > 0:
         document.json["nodes"][node]["scale"] = [0.0, 0.0, 0.0]
-    keys = [0.0] if t > 0 else []
-    shown = [0.0] if t > 0 else []
-    keys.append(float(times[t]))
-    shown.append(1.0)
-    if t + 1 < len(times):
-        keys.append(float(times[t + 1]))
-        shown.append(0.0)
+    last = t + 1 == len(times)
+    # The first frame needs no key before it, the last none after it.
+    some = slice(0 if t > 0 else 1, 2 if last else 3)
+    keys = (0.0, times[t], times[t] if last else times[t + 1])[some]
+    shown = (0.0, 1.0, 0.0)[some]
     clock = document.accessor(np.array(keys, np.float32), "SCALAR", bounds=True)
     scale = np.repeat(np.array(shown, np.float32)[:, None], 3, 1)
     document.animate(node, "scale", clock, document.accessor(scale, "VEC3"), "STEP")
@@ -182,22 +180,26 @@ def read_glb(path: Path) -> PointScene:
         if (magic, version, total) != (_MAGIC, 2, len(raw)):
             raise InputError(f"{path} is no whole glTF 2.0 binary")
         size = struct.unpack_from("<I", raw, 12)[0]
-        facts, data = json.loads(raw[20 : 20 + size]), raw[28 + size :]
-        camera = next(n for n, node in enumerate(facts["nodes"]) if "camera" in node)
-        clouds = {n["name"]: _cloud(facts, data, n) for n in facts["nodes"] if "mesh" in n}
-        animation = facts["animations"][0]
-        tracks = {
-            channel["target"]["path"]: animation["samplers"][channel["sampler"]]
-            for channel in animation["channels"]
-            if channel["target"]["node"] == camera
-        }
-    except (OSError, ValueError, KeyError, StopIteration, struct.error) as error:
+        return _scene(json.loads(raw[20 : 20 + size]), raw[28 + size :])
+    except (OSError, ValueError, LookupError, StopIteration, struct.error) as error:
         raise InputError(f"{path} cannot be read as a scene of dpm in glTF") from error
-    times = _array(facts, data, tracks["translation"]["input"]).ravel()
+
+
+def _scene(facts: dict, data: bytes) -> PointScene:
+    """The scene of a file's JSON and binary part; LookupError or StopIteration where it is another program's."""
+    camera = next(n for n, node in enumerate(facts["nodes"]) if "camera" in node)
+    clouds = {n["name"]: _cloud(facts, data, n) for n in facts["nodes"] if "mesh" in n}
+    animation = facts["animations"][0]
+    path = {
+        channel["target"]["path"]: animation["samplers"][channel["sampler"]]
+        for channel in animation["channels"]
+        if channel["target"]["node"] == camera
+    }
+    times = _array(facts, data, path["translation"]["input"]).ravel()
     poses = np.tile(np.eye(4), (len(times), 1, 1))
-    turns = Rotation.from_quat(_array(facts, data, tracks["rotation"]["output"])).as_matrix()
+    turns = Rotation.from_quat(_array(facts, data, path["rotation"]["output"])).as_matrix()
     poses[:, :3, :3] = FLIP @ turns @ FLIP
-    poses[:, :3, 3] = _array(facts, data, tracks["translation"]["output"]) @ FLIP
+    poses[:, :3, 3] = _array(facts, data, path["translation"]["output"]) @ FLIP
     height, width = facts["extras"]["size"]
     lens = facts["cameras"][0]["perspective"]
     up = np.tan(lens["yfov"] / 2)

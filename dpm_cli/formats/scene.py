@@ -7,8 +7,10 @@ import numpy as np
 
 from dpm_cli.formats.ply import PointCloud
 
-FLIP = np.diag((1.0, -1.0, -1.0))
-"""OpenCV axes (y down, z forward) to those of glTF and USD (y up, z backward) and back, of worlds and of cameras."""
+GL_FROM_CV = np.diag((1.0, -1.0, -1.0, 1.0))
+"""OpenCV axes (y down, z forward) to those of OpenGL, glTF and USD (y up, z backward) and back."""
+FLIP = GL_FROM_CV[:3, :3]
+"""The same for directions and points."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,4 +29,10 @@ class PointScene:
     size: tuple[int, int]
     """(height, width) of the images that the intrinsics are of."""
     timestamps: np.ndarray
-    """(T,) seconds."""
+    """(T,) seconds, rising."""
+
+    @property
+    def distance(self) -> float:
+        """Median distance of all points from the first camera, world units."""
+        points = np.concatenate([c.points for c in (self.still, *self.moving)])
+        return float(np.median(np.linalg.norm(points - self.cam2world[0, :3, 3], axis=1)))

@@ -13,8 +13,7 @@ import numpy as np
 
 from dpm_cli.errors import InputError
 from dpm_cli.files import write_json
-
-_GL_FROM_CV = np.diag([1.0, -1.0, -1.0, 1.0])
+from dpm_cli.formats.scene import GL_FROM_CV
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +48,7 @@ def write_transforms(path: Path, transforms: TransformsFile) -> None:
                 "cx": float(K[0, 2] + 0.5),
                 "cy": float(K[1, 2] + 0.5),
                 "time": float(transforms.time[t]),
-                "transform_matrix": (transforms.cam2world[t] @ _GL_FROM_CV).tolist(),
+                "transform_matrix": (transforms.cam2world[t] @ GL_FROM_CV).tolist(),
             }
         )
     top = {"camera_model": "PINHOLE", "w": width, "h": height}
@@ -79,7 +78,7 @@ def read_transforms(path: Path) -> TransformsFile:
         names=[frame["file_path"] for frame in frames],
         size=size,
         intrinsics=intrinsics,
-        cam2world=matrices @ _GL_FROM_CV,
+        cam2world=matrices @ GL_FROM_CV,
         time=np.array([frame.get("time", 0.0) for frame in frames]),
         ply=content.get("ply_file_path", ""),
     )

@@ -4,6 +4,7 @@ USD's axes are those of glTF. A time code is a frame where the frame rate is con
 at the mean rate. The camera's aperture is 36 wide, so its focal length is that of a full-frame camera.
 """
 
+import json
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ from dpm_cli.formats.scene import FLIP, PointScene
 _APERTURE = 36.0
 _WIDTH = 0.003
 """Of a point, in median distances."""
+_NEAREST = 0.01
+"""Distance before the camera from which points are drawn, world units."""
+_STILL_RATE = 24.0
+"""Frames a second of a clip of one frame."""
 _BEFORE = 1e-3
 """Time codes before the next sample up to which one is held."""
 
@@ -29,33 +34,37 @@ def write_usd(path: Path, scene: PointScene) -> None:
         MissingExtraError: usd-core is not installed.
         DpmError: USD cannot write there.
     """
-    Usd, UsdGeom, Tf = _pxr("Usd", "UsdGeom", "Tf")
-    span = float(scene.timestamps[-1] - scene.timestamps[0])
-    rate = (len(scene.timestamps) - 1) / span if span > 0 else 24.0
-    codes = (scene.timestamps - scene.timestamps[0]) * rate
+    Usd, Tf = _pxr("Usd", "Tf")
     with atomic_path(path) as temporary:
         try:
             stage = Usd.Stage.CreateNew(str(temporary))
+            _fill(stage, scene)
+            stage.GetRootLayer().Save()
         except Tf.ErrorException as error:
             raise DpmError(f"{path} cannot be written: choose another place with -o") from error
-        UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.y)
-        stage.SetTimeCodesPerSecond(rate)
-        stage.SetFramesPerSecond(rate)
-        stage.SetStartTimeCode(0)
-        stage.SetEndTimeCode(float(codes[-1]))
-        root = UsdGeom.Xform.Define(stage, "/scene")
-        stage.SetDefaultPrim(root.GetPrim())
-        root.GetPrim().SetCustomDataByKey("name", scene.name)
-        root.GetPrim().SetCustomDataByKey("model", scene.model)
-        root.GetPrim().SetCustomDataByKey("height", scene.size[0])
-        root.GetPrim().SetCustomDataByKey("width", scene.size[1])
-        centre = scene.cam2world[0, :3, 3]
-        everything = np.concatenate([c.points for c in (scene.still, *scene.moving)])
-        width = _WIDTH * float(np.median(np.linalg.norm(everything - centre, axis=1)))
-        _add_points(stage, "/scene/still", [scene.still], [Usd.TimeCode.Default()], width)
-        _add_points(stage, "/scene/moving", scene.moving, codes.tolist(), width)
-        _add_camera(stage, scene, codes.tolist())
-        stage.GetRootLayer().Save()
+
+
+def _fill(stage, scene: PointScene) -> None:
+    """Put the scene into an empty stage."""
+    Usd, UsdGeom = _pxr("Usd", "UsdGeom")
+    span = float(scene.timestamps[-1] - scene.timestamps[0])
+    rate = (len(scene.timestamps) - 1) / span if span > 0 else _STILL_RATE
+    codes = ((scene.timestamps - scene.timestamps[0]) * rate).tolist()
+    UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.y)
+    UsdGeom.SetStageMetersPerUnit(stage, 1.0)
+    stage.SetTimeCodesPerSecond(rate)
+    stage.SetFramesPerSecond(rate)
+    stage.SetStartTimeCode(0)
+    stage.SetEndTimeCode(codes[-1])
+    root = UsdGeom.Xform.Define(stage, "/scene").GetPrim()
+    stage.SetDefaultPrim(root)
+    facts = {"name": scene.name, "model": scene.model, "size": str(list(scene.size))}
+    for key, value in facts.items():
+        root.SetCustomDataByKey(key, value)
+    width = _WIDTH * scene.distance
+    _add_points(stage, "/scene/still", [scene.still], [Usd.TimeCode.Default()], width)
+    _add_points(stage, "/scene/moving", scene.moving, codes, width)
+    _add_camera(stage, scene, codes)
 
 
 def read_usd(path: Path) -> PointScene:
@@ -71,12 +80,12 @@ def read_usd(path: Path) -> PointScene:
     except Tf.ErrorException as error:
         raise InputError(f"{path} cannot be read as USD") from error
     root = stage.GetPrimAtPath("/scene")
-    if not root:
+    facts = root.GetCustomData() if root else {}
+    if "size" not in facts:
         raise InputError(f"{path} holds no scene of dpm")
-    facts = root.GetCustomData()
     camera = UsdGeom.Camera(stage.GetPrimAtPath("/scene/camera"))
     codes = camera.GetFocalLengthAttr().GetTimeSamples()
-    height, width = facts["height"], facts["width"]
+    height, width = json.loads(facts["size"])
     poses = np.array([np.array(camera.GetLocalTransformation(t)).T for t in codes])
     poses[:, :3] = FLIP @ poses[:, :3]
     poses[:, :3, :3] = poses[:, :3, :3] @ FLIP
@@ -123,8 +132,7 @@ def _add_camera(stage, scene: PointScene, codes: list[float]) -> None:
     made = UsdGeom.Camera.Define(stage, "/scene/camera")
     place = made.AddTransformOp()
     height, width = scene.size
-    nearest = 0.01
-    made.CreateClippingRangeAttr().Set(Gf.Vec2f(nearest, 1e6))
+    made.CreateClippingRangeAttr().Set(Gf.Vec2f(_NEAREST, 1e6))
     made.CreateHorizontalApertureAttr().Set(_APERTURE)
     for pose, K, code in zip(scene.cam2world, scene.intrinsics, codes, strict=True):
         turned = np.eye(4)

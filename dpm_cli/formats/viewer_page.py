@@ -24,8 +24,7 @@ _FARTHEST = 30.0
 def write_viewer_page(path: Path, scene: PointScene) -> None:
     """Write the page of a scene that has points, atomically."""
     centre = scene.cam2world[0, :3, 3]
-    everything = np.concatenate([c.points for c in (scene.still, *scene.moving)])
-    distance = float(np.median(np.linalg.norm(everything - centre, axis=1)))
+    distance = scene.distance
     still, *moving = (
         c.take(np.linalg.norm(c.points - centre, axis=1) <= _FARTHEST * distance)
         for c in (scene.still, *scene.moving)
