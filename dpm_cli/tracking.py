@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from dpm_cli.geometry.camera import project, rays
-from dpm_cli.metrics.masked import length
+from dpm_cli.geometry.vectors import length
 from dpm_cli.sequence import Sequence4D
 
 _MOVES = 0.5

@@ -2,12 +2,12 @@
 
 import numpy as np
 import torch
+from oracle import OracleNoise, OraclePredictor
 
 from dpm_cli.align import Alignment, Passes
 from dpm_cli.geometry.procrustes import fit_similarity
 from dpm_cli.geometry.reduce import reduce_pair
 from dpm_cli.geometry.rigid import invert, transform, transform_map
-from dpm_cli.predictors.oracle import OracleNoise, OraclePredictor
 
 
 def graph(frames: int, strides: tuple[int, ...] = (1, 2, 4, 8)) -> np.ndarray:

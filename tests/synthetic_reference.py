@@ -2,9 +2,9 @@
 
 import torch
 
-from dpm_cli.synthetic.raycast import NEAR, Tables, compose, intersect
-from dpm_cli.synthetic.scene import Kind
-from dpm_cli.synthetic.world import World
+from dpm_cli.workshop.synthetic.raycast import NEAR, Tables, compose, intersect
+from dpm_cli.workshop.synthetic.scene import Kind
+from dpm_cli.workshop.synthetic.world import World
 
 
 def cast_slowly(world: World, tables: Tables, frame: int, cam2world, rays):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from aligned_passes import gather, graph, path_error, scale_drift
 from analytic_scene import AnalyticClip, analytic_clip
+from oracle import OracleNoise, OraclePredictor
 
 from dpm_cli.align import align
-from dpm_cli.predictors.oracle import OracleNoise, OraclePredictor
 
 FRAMES = 24
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from aligned_passes import gather, graph, path_error
 from analytic_scene import analytic_clip
+from oracle import OracleNoise
 
 from dpm_cli.align import align
-from dpm_cli.predictors.oracle import OracleNoise
 
 SIZE = (48, 80)
 

@@ -8,12 +8,12 @@ import torch
 from network_helpers import tiny_pair
 from typer.testing import CliRunner
 
-from dpm_cli.benchmark import random_images, run_benchmark
 from dpm_cli.cli import app
-from dpm_cli.pairs import pair_graph
+from dpm_cli.passes.pairs import pair_graph
 from dpm_cli.predictors.large import LargePredictor
 from dpm_cli.predictors.protocol import PredictorInfo
 from dpm_cli.progress import SilentReporter
+from dpm_cli.workshop.benchmark import random_images, run_benchmark
 
 CPU = torch.device("cpu")
 

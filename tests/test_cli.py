@@ -10,14 +10,14 @@ import sys
 import imageio.v3 as iio
 import numpy as np
 import pytest
+from oracle import OraclePredictor
 
 from dpm_cli.cli import app, main, yield_waiting_threads
 from dpm_cli.cli.reconstruct import plan_targets
 from dpm_cli.formats.flo import read_flo
 from dpm_cli.predictors import LOADERS
-from dpm_cli.predictors.oracle import OraclePredictor
 from dpm_cli.sequence import Sequence4D
-from dpm_cli.synthetic import render_clip, scene_seed
+from dpm_cli.workshop.synthetic import render_clip, scene_seed
 
 SIZE = (64, 96)
 

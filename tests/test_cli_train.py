@@ -8,9 +8,9 @@ from typer.testing import CliRunner
 
 from dpm_cli.cli import app
 from dpm_cli.errors import UsageError
-from dpm_cli.train import start
-from dpm_cli.train.loop import TrainResult
 from dpm_cli.weights.mini_file import SHIPPED
+from dpm_cli.workshop.train import start
+from dpm_cli.workshop.train.loop import TrainResult
 
 
 @pytest.fixture

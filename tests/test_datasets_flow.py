@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from dataset_files import flo_bytes, grey, kitti_flow_image, write_bytes, write_image, write_text
 
-from dpm_cli.datasets import read_dataset
 from dpm_cli.errors import InputError
+from dpm_cli.workshop.datasets import read_dataset
 
 SIZE = (6, 8)
 

@@ -8,9 +8,9 @@ import pytest
 from dataset_files import grey, jpeg, png, record_bytes, write_bytes, write_image, write_text
 from PIL import Image
 
-from dpm_cli.datasets import read_dataset
-from dpm_cli.datasets.four_maps import has_four_maps, pair_truth
 from dpm_cli.errors import InputError
+from dpm_cli.workshop.datasets import read_dataset
+from dpm_cli.workshop.datasets.four_maps import has_four_maps, pair_truth
 
 SIZE = (6, 8)
 FOCAL = 10.0

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from dpm_cli.datasets import read_dataset
-from dpm_cli.datasets.four_maps import pair_truth
+from dpm_cli.workshop.datasets import read_dataset
+from dpm_cli.workshop.datasets.four_maps import pair_truth
 
 SHARED = (
     Path(os.environ.get("DPM_SHARED", Path(__file__).parent.parent.parent / "shared")) / "truth"

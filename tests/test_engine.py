@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from dpm_cli.engine import predict_pairs
 from dpm_cli.errors import MemoryExhaustedError
+from dpm_cli.passes.engine import predict_pairs
 from dpm_cli.structures import PairPrediction
 
 CPU = {"device": torch.device("cpu"), "dtype": torch.float32}

@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from dpm_cli.cli import app
 from dpm_cli.errors import InputError, UsageError
-from dpm_cli.synthetic import render_clip, scene_seed
+from dpm_cli.workshop.synthetic import render_clip, scene_seed
+from dpm_cli.workshop.synthetic.sequence_truth import write_truth
 
 runner = CliRunner()
 
@@ -71,7 +72,7 @@ def test_protocol_and_formats(tmp_path):
 
 def test_a_run_against_its_truth(tmp_path):
     clip = render_clip(scene_seed("test", 5), 3, (48, 64), camera="orbit")
-    clip.write(tmp_path / "clip_truth.npz")
+    write_truth(tmp_path / "clip_truth.npz", clip)
     result = evaluate(
         tmp_path / "clip_truth.npz", "--truth", tmp_path / "clip_truth.npz", "--json", "-q"
     )
@@ -114,6 +115,6 @@ def test_nothing_to_judge(tmp_path):
 
 def test_help_names_every_data_set():
     shown = evaluate("--help").stdout
-    from dpm_cli.datasets import READERS
+    from dpm_cli.workshop.datasets import READERS
 
     assert [name for name in READERS if name not in shown] == []

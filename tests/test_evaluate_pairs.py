@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from dpm_cli.datasets.synth import truth_of_clip
-from dpm_cli.datasets.truth import SceneFlowTruth
-from dpm_cli.evaluate.cases import maps_of_scene_flow, pair_cases
-from dpm_cli.evaluate.pair_runs import RunOptions, score_pairs
-from dpm_cli.evaluate.pair_scores import reduce_at, resize_prediction, score_pair
-from dpm_cli.metrics.pointmaps import mean_norm
 from dpm_cli.structures import PairPrediction
-from dpm_cli.synthetic import render_clip, scene_seed
+from dpm_cli.workshop.datasets.synth import truth_of_clip
+from dpm_cli.workshop.datasets.truth import SceneFlowTruth
+from dpm_cli.workshop.evaluate.cases import maps_of_scene_flow, pair_cases
+from dpm_cli.workshop.evaluate.pair_runs import RunOptions, score_pairs
+from dpm_cli.workshop.evaluate.pair_scores import reduce_at, resize_prediction, score_pair
+from dpm_cli.workshop.metrics.pointmaps import mean_norm
+from dpm_cli.workshop.synthetic import render_clip, scene_seed
 
 
 @pytest.fixture(scope="module")

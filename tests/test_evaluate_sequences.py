@@ -5,14 +5,20 @@ import dataclasses
 import numpy as np
 import pytest
 
-from dpm_cli.datasets.synth import truth_of_clip
-from dpm_cli.datasets.truth import TrackTruth
 from dpm_cli.errors import InputError
-from dpm_cli.evaluate.constant_video import constant_sequence
-from dpm_cli.evaluate.sequence_runs import has_sequence_truth, judge, score_sequences, write_frames
-from dpm_cli.evaluate.sequence_scores import score_sequence
 from dpm_cli.sequence import Sequence4D
-from dpm_cli.synthetic import render_clip, scene_seed
+from dpm_cli.workshop.datasets.synth import truth_of_clip
+from dpm_cli.workshop.datasets.truth import TrackTruth
+from dpm_cli.workshop.evaluate.constant_video import constant_sequence
+from dpm_cli.workshop.evaluate.sequence_runs import (
+    has_sequence_truth,
+    judge,
+    score_sequences,
+    write_frames,
+)
+from dpm_cli.workshop.evaluate.sequence_scores import score_sequence
+from dpm_cli.workshop.synthetic import render_clip, scene_seed
+from dpm_cli.workshop.synthetic.sequence_truth import sequence_arrays
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +33,7 @@ def truth(clip):
 
 @pytest.fixture
 def arrays(clip):
-    return {k: v.copy() for k, v in clip.sequence_arrays().items()}
+    return {k: v.copy() for k, v in sequence_arrays(clip).items()}
 
 
 def values(arrays, truth):

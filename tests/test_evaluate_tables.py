@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from dpm_cli.datasets.sintel import PROTOCOL_SEQUENCES
-from dpm_cli.dense_flow import dis_flow
-from dpm_cli.evaluate.baselines import ConstantDepth, DisFlow, StaticCopy
-from dpm_cli.evaluate.outputs import worst_cases, write_outputs
-from dpm_cli.evaluate.published import published_rows
-from dpm_cli.evaluate.quick import quality, quick_cases
-from dpm_cli.evaluate.results import Score, table, worst
-from dpm_cli.evaluate.tables import as_csv, as_json, as_markdown
+from dpm_cli.matching.dis import dis_flow
+from dpm_cli.workshop.datasets.sintel import PROTOCOL_SEQUENCES
+from dpm_cli.workshop.evaluate.baselines import ConstantDepth, DisFlow, StaticCopy
+from dpm_cli.workshop.evaluate.outputs import worst_cases, write_outputs
+from dpm_cli.workshop.evaluate.published import published_rows
+from dpm_cli.workshop.evaluate.quick import quality, quick_cases
+from dpm_cli.workshop.evaluate.results import Score, table, worst
+from dpm_cli.workshop.evaluate.tables import as_csv, as_json, as_markdown
 
 
 def score(model="a", dataset="d/video", sequence="s", weight=1.0, **values):

@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from dpm_cli.dense_flow import consistency_error, dis_flow
-from dpm_cli.predictors.geometric.compensate import compensate
-from dpm_cli.predictors.geometric.matching import box
+from dpm_cli.matching.compensate import compensate
+from dpm_cli.matching.dense_match import box
+from dpm_cli.matching.dis import consistency_error, dis_flow
 
 SIZE = (144, 192)
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from dpm_cli.geometry import camera, rigid
+from dpm_cli.matching.dense_match import DenseMatch, box, structure_tensor
 from dpm_cli.predictors.geometric import (
     complete,
     epipolar,
@@ -19,7 +20,6 @@ from dpm_cli.predictors.geometric import (
 )
 from dpm_cli.predictors.geometric.epipolar import Matches
 from dpm_cli.predictors.geometric.flow import fill_flow
-from dpm_cli.predictors.geometric.matching import DenseMatch, box, structure_tensor
 from dpm_cli.predictors.geometric.scene import Scene
 
 FOCAL = torch.tensor([300.0], dtype=torch.float64)

@@ -9,8 +9,9 @@ import plane_world as world
 import pytest
 import torch
 
-from dpm_cli.dense_flow import consistency_error, dis_flow, pair_flows
 from dpm_cli.geometry import camera, rigid
+from dpm_cli.matching.dis import consistency_error, dis_flow, pair_flows
+from dpm_cli.matching.seeds import flow_starts
 from dpm_cli.predictors.geometric import GeometricPredictor
 from dpm_cli.predictors.geometric.calibrate import (
     PRIOR_FOV_DEG,
@@ -18,7 +19,6 @@ from dpm_cli.predictors.geometric.calibrate import (
     Calibration,
     calibrate,
 )
-from dpm_cli.predictors.geometric.seeds import flow_starts
 from dpm_cli.structures import Clip
 
 SIZE = (144, 256)

@@ -1,6 +1,7 @@
-"""Imports point down: a module may import only from layers below its own (house rule 2)."""
+"""Imports point down and never in a circle, between packages and inside them; the product never needs the workshop."""
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "dpm_cli"
@@ -9,52 +10,89 @@ LAYERS: list[set[str]] = [
     {"errors"},
     {"progress", "files", "config", "devices"},
     {"structures"},
-    {"geometry", "network", "video", "formats", "dense_flow", "pairs", "metrics"},
-    {"sequence", "losses", "weights", "synthetic", "clip_store", "shots", "pass_store"},
-    {"predictors", "align", "datasets", "tracking"},
-    {"engine", "fusion", "export"},
-    {"window_engine"},
-    {"pipeline", "train", "benchmark", "doctor"},
-    {"pair_flow", "evaluate"},
+    {"geometry", "network", "video", "formats"},
+    {"sequence", "weights", "clip_store", "matching"},
+    {"predictors", "align", "tracking"},
+    {"passes", "export"},
+    {"pipeline", "doctor"},
+    {"pair_flow"},
+    {"workshop"},
     {"cli"},
     {"__init__", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
+WORKSHOP: list[set[str]] = [
+    {"__init__", "losses", "metrics", "synthetic"},
+    {"datasets"},
+    {"train", "benchmark", "evaluate"},
+]
+WORKSHOP_LEVEL = {name: level for level, names in enumerate(WORKSHOP) for name in names}
 
-def top(module: Path) -> str:
-    return module.relative_to(PACKAGE).with_suffix("").parts[0]
+
+def parts(module: Path) -> tuple[str, ...]:
+    return module.relative_to(PACKAGE).with_suffix("").parts
 
 
-def imported(path: Path) -> list[tuple[str, int]]:
-    """Top-level dpm_cli modules that a file imports anywhere, also inside functions."""
+def imported(path: Path) -> list[tuple[tuple[str, ...], int]]:
+    """Modules or names of dpm_cli that a file imports anywhere, also inside functions."""
     found = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            names = [
-                f"{node.module}.{a.name}" if node.module == "dpm_cli" else node.module or ""
-                for a in node.names
-            ]
+            names = [f"{node.module}.{a.name}" for a in node.names]
         else:
             continue
-        found += [(n.split(".")[1], node.lineno) for n in names if n.startswith("dpm_cli.")]
+        found += [(tuple(n.split(".")[1:]), node.lineno) for n in names if n.startswith("dpm_cli.")]
     return found
 
 
+def module_of(name: tuple[str, ...]) -> tuple[str, ...]:
+    """The module that `name`, a module or something in one, stands in."""
+    for end in (len(name), len(name) - 1):
+        path = PACKAGE.joinpath(*name[:end])
+        if path.with_suffix(".py").is_file():
+            return name[:end]
+        if (path / "__init__.py").is_file():
+            return (*name[:end], "__init__")
+    raise AssertionError(f"no module {name}")
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
 def test_every_module_has_a_layer():
-    tops = {top(p) for p in PACKAGE.rglob("*.py")}
-    assert tops - set(LEVEL) == set()
+    assert {parts(p)[0] for p in FILES} - set(LEVEL) == set()
+    workshop = {parts(p)[1] for p in FILES if parts(p)[0] == "workshop"}
+    assert workshop - set(WORKSHOP_LEVEL) == set()
 
 
 def test_no_relative_imports_and_imports_point_down():
     wrong = []
-    for path in sorted(PACKAGE.rglob("*.py")):
-        own = top(path)
+    for path in FILES:
+        own = parts(path)
         for name, line in imported(path):
-            if name == "__version__":
+            if name == ("__version__",):
                 continue
-            if name != own and LEVEL[name] >= LEVEL[own]:
-                wrong.append(f"{path.relative_to(PACKAGE)}:{line} imports {name}")
+            if name[0] != own[0]:
+                up = LEVEL[name[0]] >= LEVEL[own[0]]
+            elif own[0] == "workshop" and name[1] != own[1]:
+                up = WORKSHOP_LEVEL[name[1]] >= WORKSHOP_LEVEL[own[1]]
+            else:
+                up = False
+            if up:
+                wrong.append(f"{path.relative_to(PACKAGE)}:{line} imports {'.'.join(name)}")
     assert wrong == []
+
+
+def test_no_module_imports_itself_in_a_circle():
+    graph = {
+        parts(path): {module_of(n) for n, _ in imported(path) if n != ("__version__",)}
+        - {parts(path)}
+        for path in FILES
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        raise AssertionError(f"circle: {error.args[1]}") from None

@@ -8,10 +8,16 @@ import pytest
 import torch
 from toy_pairs import toy_pairs
 
-from dpm_cli.losses import LossWeights, confidence_regression, masked_mean, median_norm, total_loss
-from dpm_cli.metrics.pointmaps import four_map_epe
 from dpm_cli.network.mini import MiniOutput
 from dpm_cli.structures import PairTruth
+from dpm_cli.workshop.losses import (
+    LossWeights,
+    confidence_regression,
+    masked_mean,
+    median_norm,
+    total_loss,
+)
+from dpm_cli.workshop.metrics.pointmaps import four_map_epe
 
 
 @pytest.fixture

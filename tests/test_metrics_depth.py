@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dpm_cli.metrics import depth as m
+from dpm_cli.workshop.metrics import depth as m
 
 TRUTH = np.array([[1.0, 2.0], [4.0, 8.0]])
 ALL = np.ones((2, 2), bool)

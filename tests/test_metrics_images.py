@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dpm_cli.metrics import correspondence, focal, masks, optical_flow
+from dpm_cli.workshop.metrics import correspondence, focal, masks, optical_flow
 
 
 def test_flow_by_hand():

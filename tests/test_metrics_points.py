@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dpm_cli.metrics import clouds, pointmaps, scene_flow, tracks
+from dpm_cli.workshop.metrics import clouds, pointmaps, scene_flow, tracks
 
 
 def four_maps(height=3, width=4):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from dpm_cli.metrics import trajectory
+from dpm_cli.workshop.metrics import trajectory
 
 
 def poses(positions, rotations=None):

@@ -15,10 +15,10 @@ from dpm_cli.network.mini import PRESETS, MiniNetwork
 from dpm_cli.predictors.mini import Calibration, MiniPredictor, load, network_size
 from dpm_cli.predictors.mini_status import camera_status, weighted_median
 from dpm_cli.structures import Clip
-from dpm_cli.synthetic import sample_pairs
-from dpm_cli.train.batches import Batch, measured_flow
-from dpm_cli.train.calibrate import calibrate
 from dpm_cli.weights.mini_file import SHIPPED, load_mini, save_mini
+from dpm_cli.workshop.synthetic import sample_pairs
+from dpm_cli.workshop.train.batches import Batch, measured_flow
+from dpm_cli.workshop.train.calibrate import calibrate
 
 CPU = torch.device("cpu")
 

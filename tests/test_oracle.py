@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 from analytic_scene import analytic_clip
+from oracle import OracleNoise, OraclePredictor
 
 from dpm_cli.errors import InputError
 from dpm_cli.geometry.camera import project_map
 from dpm_cli.geometry.rigid import transform_map
-from dpm_cli.predictors.oracle import OracleNoise, OraclePredictor
 from dpm_cli.structures import Clip
-from dpm_cli.synthetic import render_clip, scene_seed
+from dpm_cli.workshop.synthetic import render_clip, scene_seed
 
 SIZE = (24, 40)
 

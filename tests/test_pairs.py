@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dpm_cli.errors import UsageError
-from dpm_cli.pairs import pair_graph
+from dpm_cli.passes.pairs import pair_graph
 
 
 def components(pairs, count):

@@ -1,6 +1,6 @@
 import numpy as np
 
-from dpm_cli.pass_store import DensePass, PassStore
+from dpm_cli.passes.store import DensePass, PassStore
 
 
 def dense(seed, with_flow):

@@ -5,16 +5,17 @@ from dataclasses import replace
 import imageio.v3 as iio
 import numpy as np
 import pytest
+from oracle import OraclePredictor
 
 from dpm_cli.config import ClipSettings, ReconstructSettings
 from dpm_cli.errors import UsageError
-from dpm_cli.fusion import moving_share
+from dpm_cli.passes.fusion import moving_share
 from dpm_cli.pipeline import reconstruct
 from dpm_cli.pipeline.passes import GRID_POINTS, grid_spacing
 from dpm_cli.predictors import LOADERS
-from dpm_cli.predictors.oracle import OraclePredictor
 from dpm_cli.sequence import Sequence4D, read_manifest
-from dpm_cli.synthetic import render_clip, scene_seed
+from dpm_cli.workshop.synthetic import render_clip, scene_seed
+from dpm_cli.workshop.synthetic.sequence_truth import sequence_arrays
 
 FRAMES, SIZE = 6, (64, 96)
 ORACLE = ReconstructSettings(model="oracle", device="cpu", batch_size=3, pairs="1,2,4")
@@ -59,7 +60,7 @@ def scale_to(sequence, reference):
 
 def test_exact_maps_in_exact_sequence_out(truth, finished):
     sequence, _ = finished
-    reference = Sequence4D.from_arrays(truth.sequence_arrays())
+    reference = Sequence4D.from_arrays(sequence_arrays(truth))
     scale = scale_to(sequence, reference)
     valid = reference.arrays("valid")
     assert (sequence.arrays("valid") >= valid).mean() > 0.999

@@ -3,8 +3,8 @@
 import torch
 import torch.nn.functional as F
 
-from dpm_cli.dense_flow import pair_flows
-from dpm_cli.predictors.seeded_flow import seeded_flows
+from dpm_cli.matching.dis import pair_flows
+from dpm_cli.matching.seeded_flow import seeded_flows
 
 SIZE = (128, 192)
 SHIFT = 70

@@ -1,7 +1,7 @@
 import cv2
 import numpy as np
 
-from dpm_cli.shots import detect_shots
+from dpm_cli.passes.shots import detect_shots
 
 
 class Frames:

@@ -8,9 +8,8 @@ from typer.testing import CliRunner
 
 from dpm_cli.cli import app
 from dpm_cli.errors import InputError, UsageError
-from dpm_cli.synthetic import (
+from dpm_cli.workshop.synthetic import (
     CAMERA_KINDS,
-    ClipTruth,
     PairCache,
     render_at,
     render_clips,
@@ -18,8 +17,9 @@ from dpm_cli.synthetic import (
     scene_seed,
     write_cache,
 )
-from dpm_cli.synthetic.cache import decode_depth, encode_depth
-from dpm_cli.synthetic.files import parse_size, render_files
+from dpm_cli.workshop.synthetic.cache import decode_depth, encode_depth
+from dpm_cli.workshop.synthetic.files import parse_size, render_files
+from dpm_cli.workshop.synthetic.sequence_truth import read_truth
 
 SIZE = (32, 48)
 
@@ -115,7 +115,7 @@ def test_command_writes_video_and_truth(tmp_path):
     row = json.loads(result.stdout)["clips"][0]
     assert row["seed"] == scene_seed("val", 4)
     assert (out / "val_000004.mp4").stat().st_size > 500
-    truth = ClipTruth.read(out / "val_000004_truth.npz")
+    truth = read_truth(out / "val_000004_truth.npz")
     expected = render_clips([scene_seed("val", 4)], 3, SIZE)
     assert torch.equal(truth.images, expected.images)
     with pytest.raises(UsageError):

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch._dynamo.exc import Unsupported
 
-from dpm_cli.synthetic import fuse, render_clips, sample_pairs, scene_seed
-from dpm_cli.synthetic.fuse import counting, fusing, hot
+from dpm_cli.workshop.synthetic import fuse, render_clips, sample_pairs, scene_seed
+from dpm_cli.workshop.synthetic.fuse import counting, fusing, hot
 
 GOLDEN = Path(__file__).parent / "synthetic_golden.npz"
 

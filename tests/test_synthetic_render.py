@@ -4,7 +4,7 @@ from synthetic_reference import cast_slowly
 
 from dpm_cli.errors import UsageError
 from dpm_cli.geometry.camera import intrinsics_matrix, pixel_grid, rays
-from dpm_cli.synthetic import (
+from dpm_cli.workshop.synthetic import (
     CAMERA_KINDS,
     film,
     render,
@@ -13,10 +13,10 @@ from dpm_cli.synthetic import (
     render_clips,
     scene_seed,
 )
-from dpm_cli.synthetic.camera_paths import KIND_WEIGHTS
-from dpm_cli.synthetic.raycast import cast, make_tables
-from dpm_cli.synthetic.scene import Kind, Motion, Objects
-from dpm_cli.synthetic.world import build_world
+from dpm_cli.workshop.synthetic.camera_paths import KIND_WEIGHTS
+from dpm_cli.workshop.synthetic.raycast import cast, make_tables
+from dpm_cli.workshop.synthetic.scene import Kind, Motion, Objects
+from dpm_cli.workshop.synthetic.world import build_world
 
 SIZE = (48, 64)
 

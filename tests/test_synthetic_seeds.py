@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from dpm_cli.errors import UsageError
-from dpm_cli.synthetic.seeds import SCENES_PER_SPLIT, SPLITS, Draw, scene_seed, seed_split
-from dpm_cli.synthetic.textures import POOL, gather_textures, make_texture
+from dpm_cli.workshop.synthetic.seeds import SCENES_PER_SPLIT, SPLITS, Draw, scene_seed, seed_split
+from dpm_cli.workshop.synthetic.textures import POOL, gather_textures, make_texture
 
 
 def test_ranges_of_the_splits_never_meet():

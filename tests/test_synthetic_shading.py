@@ -2,11 +2,11 @@ import pytest
 import torch
 from synthetic_reference import light_is_blocked
 
-from dpm_cli.synthetic import render_clips, scene_seed, shading
-from dpm_cli.synthetic.raycast import make_tables
-from dpm_cli.synthetic.shadows import in_shadow
-from dpm_cli.synthetic.textures import SIDE, gather_textures, make_texture
-from dpm_cli.synthetic.world import build_world
+from dpm_cli.workshop.synthetic import render_clips, scene_seed, shading
+from dpm_cli.workshop.synthetic.raycast import make_tables
+from dpm_cli.workshop.synthetic.shadows import in_shadow
+from dpm_cli.workshop.synthetic.textures import SIDE, gather_textures, make_texture
+from dpm_cli.workshop.synthetic.world import build_world
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from dpm_cli.synthetic import deform, shapes
-from dpm_cli.synthetic.scene import Kind
+from dpm_cli.workshop.synthetic import deform, shapes
+from dpm_cli.workshop.synthetic.scene import Kind
 
 RAYS, SAMPLES = 400, 4001
 

@@ -5,12 +5,13 @@ import pytest
 import torch
 from synthetic_reference import cast_slowly
 
-from dpm_cli.dense_flow import sample
 from dpm_cli.geometry.camera import pixel_grid, project_map, rays, unproject
 from dpm_cli.geometry.rigid import invert, transform_map
-from dpm_cli.synthetic import ClipTruth, render_clips, scene_seed
-from dpm_cli.synthetic.raycast import make_tables
-from dpm_cli.synthetic.world import build_world
+from dpm_cli.matching.dis import sample
+from dpm_cli.workshop.synthetic import render_clips, scene_seed
+from dpm_cli.workshop.synthetic.raycast import make_tables
+from dpm_cli.workshop.synthetic.sequence_truth import read_truth, sequence_arrays, write_truth
+from dpm_cli.workshop.synthetic.world import build_world
 
 SIZE = (72, 96)
 CLIPS, FRAMES = 12, 6
@@ -118,7 +119,7 @@ def test_everything_is_finite(pair):
 
 
 def test_sequence_arrays_obey_the_laws(clips):
-    arrays = clips.select(slice(3, 4)).sequence_arrays(fps=12.0)
+    arrays = sequence_arrays(clips.select(slice(3, 4)), fps=12.0)
     H, W = SIZE
     T = FRAMES
     shapes = {
@@ -153,15 +154,15 @@ def test_sequence_arrays_obey_the_laws(clips):
 
 def test_written_truth_reads_back_to_the_same_far_pairs(clips, tmp_path):
     one = clips.select(slice(5, 6))
-    one.write(tmp_path / "clip.npz")
+    write_truth(tmp_path / "clip.npz", one)
     with np.load(tmp_path / "clip.npz", allow_pickle=False) as written:
-        arrays = one.sequence_arrays()
+        arrays = sequence_arrays(one)
         assert set(written) == set(arrays)
         for key, array in arrays.items():
             assert written[key].dtype == array.dtype
             assert np.array_equal(written[key], array)
     assert [p.name for p in tmp_path.iterdir()] == ["clip.npz"]
-    back = ClipTruth.read(tmp_path / "clip.npz").pair(0, 5)
+    back = read_truth(tmp_path / "clip.npz").pair(0, 5)
     direct = one.pair(0, 5)
     assert torch.equal(back.images, direct.images)
     assert (back.points - direct.points).abs().max() < 1e-3
@@ -170,7 +171,7 @@ def test_written_truth_reads_back_to_the_same_far_pairs(clips, tmp_path):
 
 
 def test_one_frame_has_no_flow():
-    arrays = render_clips(SEEDS[:1], 1, SIZE).sequence_arrays()
+    arrays = sequence_arrays(render_clips(SEEDS[:1], 1, SIZE))
     assert arrays["flow_fwd"].shape == (0, *SIZE, 2)
     assert arrays["flow_bwd_valid"].shape == (0, *SIZE)
     assert arrays["flow_fwd_valid"].dtype == bool
@@ -180,7 +181,7 @@ def test_one_frame_has_no_flow():
 def test_object_poses_carry_rigid_movers(clips):
     carried = 0
     for k in range(CLIPS):
-        arrays = clips.select(slice(k, k + 1)).sequence_arrays()
+        arrays = sequence_arrays(clips.select(slice(k, k + 1)))
         scale, bend = arrays["object_scale"], arrays["object_deform"]
         rigid = (
             arrays["object_mover"]

@@ -6,13 +6,19 @@ import pytest
 import torch
 from toy_pairs import toy_pairs
 
-from dpm_cli.datasets.training_crop import crop_resize
 from dpm_cli.geometry.camera import pixel_grid, project_map
 from dpm_cli.geometry.rigid import transform_map
 from dpm_cli.structures import PairTruth
-from dpm_cli.train.augment import augment, mirror, photometric, swap
-from dpm_cli.train.batches import better_flow, cat_truth, draw_batch, measured_flow, prefetch
-from dpm_cli.train.settings import Stage, TrainSettings
+from dpm_cli.workshop.datasets.training_crop import crop_resize
+from dpm_cli.workshop.train.augment import augment, mirror, photometric, swap
+from dpm_cli.workshop.train.batches import (
+    better_flow,
+    cat_truth,
+    draw_batch,
+    measured_flow,
+    prefetch,
+)
+from dpm_cli.workshop.train.settings import Stage, TrainSettings
 
 ALL, NONE = torch.ones(3, dtype=torch.bool), torch.zeros(3, dtype=torch.bool)
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from test_train_loop import ToySource, job, settings
 
-from dpm_cli.train.batches import Batch, draw_batch, truth_to
-from dpm_cli.train.checkpoint import load_checkpoint
-from dpm_cli.train.loop import _Run, train
-from dpm_cli.train.sources import MixedPairs, RenderedPairs, fixed_batches
+from dpm_cli.workshop.train.batches import Batch, draw_batch, truth_to
+from dpm_cli.workshop.train.checkpoint import load_checkpoint
+from dpm_cli.workshop.train.loop import _Run, train
+from dpm_cli.workshop.train.sources import MixedPairs, RenderedPairs, fixed_batches
 
 pytestmark = [
     pytest.mark.gpu,

@@ -12,16 +12,22 @@ from toy_pairs import toy_pairs
 
 from dpm_cli.errors import InputError, UsageError
 from dpm_cli.progress import SilentReporter
-from dpm_cli.train import start
-from dpm_cli.train.batches import Batch, measured_flow
-from dpm_cli.train.checkpoint import NAME, load_checkpoint
-from dpm_cli.train.curves import plot_run, read_log
-from dpm_cli.train.loop import WEIGHTS, TrainJob, _Run, train
-from dpm_cli.train.recipe import choose_recipe
-from dpm_cli.train.settings import Stage, TrainSettings
-from dpm_cli.train.start import TrainOptions, run_training
-from dpm_cli.train.validate import constant_depth, score_points, static_copy, summarise, validate
 from dpm_cli.weights.mini_file import load_mini
+from dpm_cli.workshop.train import start
+from dpm_cli.workshop.train.batches import Batch, measured_flow
+from dpm_cli.workshop.train.checkpoint import NAME, load_checkpoint
+from dpm_cli.workshop.train.curves import plot_run, read_log
+from dpm_cli.workshop.train.loop import WEIGHTS, TrainJob, _Run, train
+from dpm_cli.workshop.train.recipe import choose_recipe
+from dpm_cli.workshop.train.settings import Stage, TrainSettings
+from dpm_cli.workshop.train.start import TrainOptions, run_training
+from dpm_cli.workshop.train.validate import (
+    constant_depth,
+    score_points,
+    static_copy,
+    summarise,
+    validate,
+)
 
 SIZE = (32, 48)
 
@@ -101,7 +107,7 @@ def test_a_killed_run_resumed_equals_an_uninterrupted_one(tmp_path):
 
 
 def _batch(chosen: TrainSettings, step: int) -> Batch:
-    from dpm_cli.train.batches import draw_batch
+    from dpm_cli.workshop.train.batches import draw_batch
 
     return draw_batch(ToySource(), chosen, step, chosen.progress(step, 0.0))
 
@@ -213,8 +219,8 @@ sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 from dataclasses import replace
 from test_train_loop import ToySource, job, settings
-from dpm_cli.train import processes as group
-from dpm_cli.train.loop import train
+from dpm_cli.workshop.train import processes as group
+from dpm_cli.workshop.train.loop import train
 torch.set_num_threads(1)
 group._MESSAGE = 100_000  # several messages a step
 chosen = settings(6, preset=sys.argv[3], shards=2, autocast=False)

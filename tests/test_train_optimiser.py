@@ -7,8 +7,8 @@ import torch
 
 from dpm_cli.errors import UsageError
 from dpm_cli.network.mini import PRESETS, MiniConfig, MiniNetwork
-from dpm_cli.train.grow import grow
-from dpm_cli.train.optimiser import MuonAdamW, orthogonal
+from dpm_cli.workshop.train.grow import grow
+from dpm_cli.workshop.train.optimiser import MuonAdamW, orthogonal
 
 
 @pytest.mark.parametrize("shape", [(16, 40), (40, 16), (24, 24)])

@@ -12,20 +12,20 @@ from test_train_loop import ToySource, job, settings
 from toy_pairs import toy_pairs
 
 from dpm_cli.errors import DpmError, UsageError, WeightsError
-from dpm_cli.losses import LossWeights
 from dpm_cli.network.large import PairMaps
 from dpm_cli.predictors.large import load
 from dpm_cli.structures import PairTruth
-from dpm_cli.train import batches
-from dpm_cli.train.batches import Batch, draw_batch, no_flow, truth_to
-from dpm_cli.train.checkpoint import load_checkpoint
-from dpm_cli.train.loop import WEIGHTS, _Run, train
-from dpm_cli.train.pair_loss import own_scale, pair_loss
-from dpm_cli.train.pair_recipe import PairRecipe
-from dpm_cli.train.recipe import PRESET_NAMES, choose_recipe
-from dpm_cli.train.start import TrainOptions, settings_of
 from dpm_cli.weights.checkpoint import read_checkpoint
 from dpm_cli.weights.inspect import describe
+from dpm_cli.workshop.losses import LossWeights
+from dpm_cli.workshop.train import batches
+from dpm_cli.workshop.train.batches import Batch, draw_batch, no_flow, truth_to
+from dpm_cli.workshop.train.checkpoint import load_checkpoint
+from dpm_cli.workshop.train.loop import WEIGHTS, _Run, train
+from dpm_cli.workshop.train.pair_loss import own_scale, pair_loss
+from dpm_cli.workshop.train.pair_recipe import PairRecipe
+from dpm_cli.workshop.train.recipe import PRESET_NAMES, choose_recipe
+from dpm_cli.workshop.train.start import TrainOptions, settings_of
 
 CPU = torch.device("cpu")
 PLAIN = LossWeights(hidden=1.0)
@@ -254,7 +254,7 @@ def test_operations_of_the_papers_network_are_counted_without_running_it():
 
 
 def test_a_run_that_only_meets_infinities_stops(tmp_path, monkeypatch):
-    monkeypatch.setattr("dpm_cli.train.loop._GIVE_UP", 3)
+    monkeypatch.setattr("dpm_cli.workshop.train.loop._GIVE_UP", 3)
     run = _Run(job(tmp_path, pair_settings(9)))
     good = _batch(pair_settings(9), 0)
     bad = replace(good, truth=replace(good.truth, images=good.truth.images * torch.nan))

@@ -9,13 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from dpm_cli.datasets.four_maps import pair_truth
-from dpm_cli.datasets.rasters import read_hdf5
-from dpm_cli.datasets.training_colmap import covisible, read_colmap
-from dpm_cli.datasets.training_mix import TRAINING_SETS, RealPairs, open_training_set
-from dpm_cli.datasets.training_static import read_blendedmvs, read_megadepth, read_scannetpp
-from dpm_cli.datasets.truth import Lazy, SequenceTruth
 from dpm_cli.errors import InputError, MissingExtraError, UsageError
+from dpm_cli.workshop.datasets.four_maps import pair_truth
+from dpm_cli.workshop.datasets.rasters import read_hdf5
+from dpm_cli.workshop.datasets.training_colmap import covisible, read_colmap
+from dpm_cli.workshop.datasets.training_mix import TRAINING_SETS, RealPairs, open_training_set
+from dpm_cli.workshop.datasets.training_static import (
+    read_blendedmvs,
+    read_megadepth,
+    read_scannetpp,
+)
+from dpm_cli.workshop.datasets.truth import Lazy, SequenceTruth
 
 SIZE = (24, 32)
 FOCAL, DEPTH_M = 30.0, 2.0

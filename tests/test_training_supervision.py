@@ -18,11 +18,11 @@ from test_training_sets import (
     write_image,
 )
 
-from dpm_cli.datasets.four_maps import pair_truth
-from dpm_cli.datasets.training_mix import TRAINING_SETS, RealPairs, open_training_set
-from dpm_cli.datasets.training_overlap import shared_view
-from dpm_cli.datasets.training_static import read_scannetpp
 from dpm_cli.structures import PairTruth
+from dpm_cli.workshop.datasets.four_maps import pair_truth
+from dpm_cli.workshop.datasets.training_mix import TRAINING_SETS, RealPairs, open_training_set
+from dpm_cli.workshop.datasets.training_overlap import shared_view
+from dpm_cli.workshop.datasets.training_static import read_scannetpp
 
 STEP_M = 0.1
 K = np.array([[FOCAL, 0, 15.5], [0, FOCAL, 11.5], [0, 0, 1]])

@@ -4,16 +4,17 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 import torch
+from oracle import OraclePredictor
 
 from dpm_cli.config import ReconstructSettings
 from dpm_cli.errors import UsageError
+from dpm_cli.passes.windows import plan_windows, predict_windows, window_graph, window_size
 from dpm_cli.pipeline import reconstruct
 from dpm_cli.predictors import LOADERS
-from dpm_cli.predictors.oracle import OraclePredictor
 from dpm_cli.sequence import Sequence4D
 from dpm_cli.structures import Clip, WindowPrediction
-from dpm_cli.synthetic import render_clip, scene_seed
-from dpm_cli.window_engine import plan_windows, predict_windows, window_graph, window_size
+from dpm_cli.workshop.synthetic import render_clip, scene_seed
+from dpm_cli.workshop.synthetic.sequence_truth import sequence_arrays
 
 FRAMES, SIZE = 7, (24, 32)
 CPU = torch.device("cpu")
@@ -127,7 +128,7 @@ def test_windows_of_other_scales_become_one_world(truth, tmp_path, monkeypatch):
         iio.imwrite(tmp_path / "clip" / f"{t}.png", image)
     settings = ReconstructSettings(model="window", device="cpu", pairs="window:4", formats=())
     sequence = reconstruct(str(tmp_path / "clip"), tmp_path / "run", settings)
-    reference = Sequence4D.from_arrays(truth.sequence_arrays())
+    reference = Sequence4D.from_arrays(sequence_arrays(truth))
     valid = reference.arrays("valid")
     ratio = (sequence.arrays("depth") / np.where(valid, reference.arrays("depth"), 1))[valid]
     assert np.abs(ratio / np.median(ratio) - 1).max() < 5e-3

@@ -59,13 +59,13 @@ def benchmark(
     import numpy as np
     import torch
 
-    from dpm_cli.benchmark import random_images, random_predictor, run_benchmark
     from dpm_cli.cli.console import emit, reporter
     from dpm_cli.devices import pick_device, pick_dtype
     from dpm_cli.errors import UsageError
-    from dpm_cli.pairs import pair_graph
+    from dpm_cli.passes.pairs import pair_graph
     from dpm_cli.predictors import load_predictor
     from dpm_cli.predictors.protocol import Predictor
+    from dpm_cli.workshop.benchmark import random_images, random_predictor, run_benchmark
 
     on = pick_device(device)
     if what not in ("networks", "synth"):
@@ -108,7 +108,7 @@ def benchmark(
 
 def _benchmark_synth(size: tuple[int, int], on, batch: int, compiled: bool, as_json, quiet) -> None:
     from dpm_cli.cli.console import emit, reporter
-    from dpm_cli.synthetic.speed import render_speed
+    from dpm_cli.workshop.synthetic.speed import render_speed
 
     speed = render_speed(on, size, batch, compile=compiled, reporter=reporter(quiet))
     if as_json:

@@ -124,8 +124,8 @@ def evaluate(
     """
     from dpm_cli.cli.console import reporter
     from dpm_cli.errors import UsageError
-    from dpm_cli.evaluate import run
-    from dpm_cli.evaluate.outputs import check_folder, worst_cases, write_outputs
+    from dpm_cli.workshop.evaluate import run
+    from dpm_cli.workshop.evaluate.outputs import check_folder, worst_cases, write_outputs
 
     names, sources = subjects or [], run.parse_data(data or [])
     settings = run.EvaluateSettings(
@@ -164,7 +164,7 @@ def _print(scores: list, form: str) -> None:
     from rich.console import Console
 
     from dpm_cli.cli.console import emit
-    from dpm_cli.evaluate.tables import WRITERS, print_rich
+    from dpm_cli.workshop.evaluate.tables import WRITERS, print_rich
 
     if form == "rich":
         print_rich(scores, Console())

@@ -87,7 +87,7 @@ def synth(
     """
     from dpm_cli.cli.console import emit, reporter
     from dpm_cli.devices import pick_device
-    from dpm_cli.synthetic.files import parse_form, parse_size, render_files
+    from dpm_cli.workshop.synthetic.files import parse_form, parse_size, render_files
 
     chosen = pick_device(device)
     written = render_files(

@@ -108,8 +108,8 @@ def train(
     from dpm_cli.cli.console import emit, reporter
     from dpm_cli.devices import pick_device
     from dpm_cli.errors import UsageError
-    from dpm_cli.train.start import TrainOptions, run_training
     from dpm_cli.weights.mini_file import SHIPPED
+    from dpm_cli.workshop.train.start import TrainOptions, run_training
 
     rank = int(os.environ.get("LOCAL_RANK", "0"))
     beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

@@ -15,9 +15,9 @@ from dpm_cli.align import (
     smooth_correction,
 )
 from dpm_cli.config import ReconstructSettings
-from dpm_cli.fusion import AlignedPasses
 from dpm_cli.geometry.camera import fov_from_focal
-from dpm_cli.pass_store import PassStore
+from dpm_cli.passes.fusion import AlignedPasses
+from dpm_cli.passes.store import PassStore
 from dpm_cli.pipeline.passes import grid_spacing
 from dpm_cli.progress import Reporter
 from dpm_cli.structures import Clip

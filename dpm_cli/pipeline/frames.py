@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dpm_cli.fusion import flow_residual_px, fuse_frame
+from dpm_cli.passes.fusion import flow_residual_px, fuse_frame
 from dpm_cli.pipeline.align_run import AlignedRun
 from dpm_cli.pipeline.user_masks import UserMasks
 from dpm_cli.progress import Reporter

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dpm_cli.engine import predict_pairs
 from dpm_cli.geometry.reduce import PairReduction, reduce_pair
-from dpm_cli.pairs import pair_graph
-from dpm_cli.pass_store import DensePass, PassStore
+from dpm_cli.passes.engine import predict_pairs
+from dpm_cli.passes.pairs import pair_graph
+from dpm_cli.passes.store import DensePass, PassStore
+from dpm_cli.passes.windows import WindowGraph, predict_windows, window_graph, window_size
 from dpm_cli.pipeline.user_masks import UserMasks
 from dpm_cli.predictors.protocol import Predictor
 from dpm_cli.progress import Reporter
 from dpm_cli.structures import Clip
-from dpm_cli.window_engine import WindowGraph, predict_windows, window_graph, window_size
 
 
 @dataclass(frozen=True, eq=False)

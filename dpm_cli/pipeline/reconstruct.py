@@ -18,6 +18,7 @@ from dpm_cli.config import ClipSettings, ReconstructSettings, RunTarget
 from dpm_cli.devices import auto_batch_size, peak_memory_bytes, pick_device, pick_dtype
 from dpm_cli.errors import DpmError, InterruptedRunError, PartialResultError
 from dpm_cli.export import write_run_outputs
+from dpm_cli.passes.shots import detect_shots
 from dpm_cli.pipeline.align_run import align_run
 from dpm_cli.pipeline.calibration import given_intrinsics
 from dpm_cli.pipeline.frames import fuse_run
@@ -30,7 +31,6 @@ from dpm_cli.predictors import load_predictor
 from dpm_cli.predictors.protocol import Predictor
 from dpm_cli.progress import Reporter, SilentReporter
 from dpm_cli.sequence import RunWriter, Sequence4D
-from dpm_cli.shots import detect_shots
 from dpm_cli.structures import Clip
 
 

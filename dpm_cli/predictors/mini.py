@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dpm_cli.dense_flow import consistency_error
 from dpm_cli.geometry.camera import fov_from_focal
+from dpm_cli.matching.dis import consistency_error
+from dpm_cli.matching.seeded_flow import seeded_flows
 from dpm_cli.network.mini import MULTIPLE, MiniNetwork, compose
 from dpm_cli.network.mini.parallax import NOISE_PX
 from dpm_cli.network.mini.upsample import upsample
@@ -24,7 +25,6 @@ from dpm_cli.network.mini.warp import half_diagonal
 from dpm_cli.predictors.geometric.calibrate import calibrate
 from dpm_cli.predictors.mini_status import camera_status
 from dpm_cli.predictors.protocol import Features, PredictorInfo
-from dpm_cli.predictors.seeded_flow import seeded_flows
 from dpm_cli.structures import Clip, PairPrediction
 from dpm_cli.weights.mini_file import load_mini
 

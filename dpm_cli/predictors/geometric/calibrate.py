@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from dpm_cli.geometry import camera, rigid
-from dpm_cli.predictors.geometric import epipolar, matching, pose, robust, turning
+from dpm_cli.matching import dense_match as matching
+from dpm_cli.predictors.geometric import epipolar, pose, robust, turning
+from dpm_cli.predictors.geometric.thinning import thin
 from dpm_cli.structures import FrameReader
 
 PRIOR_FOV_DEG = 57.0
@@ -85,7 +87,7 @@ def calibrate(frames: FrameReader, size: tuple[int, int]) -> Calibration:
     if not picked:
         return Calibration(prior_px, PRIOR_SIGMA, (), ())
     centre = torch.tensor(((width - 1) / 2, (height - 1) / 2), dtype=torch.float64)
-    parts = [matching.thin(match, centre, count=300) for _, match in picked]
+    parts = [thin(match, centre, count=300) for _, match in picked]
     matches = epipolar.join(parts)
     low, high = (camera.focal_from_fov(f, width) for f in reversed(_FOV_RANGE_DEG))
     focals = torch.linspace(math.log(low), math.log(high), _CANDIDATES, dtype=torch.float64).exp()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dpm_cli.geometry import camera, rigid
-from dpm_cli.predictors.geometric.matching import DenseMatch
+from dpm_cli.matching.dense_match import DenseMatch
 from dpm_cli.predictors.geometric.scene import Scene
 
 LOST_PX = 2.0

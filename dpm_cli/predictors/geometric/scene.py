@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dpm_cli.matching.dense_match import DenseMatch
 from dpm_cli.predictors.geometric import epipolar
 from dpm_cli.predictors.geometric.complete import complete
-from dpm_cli.predictors.geometric.matching import DenseMatch
 from dpm_cli.predictors.geometric.motion import carry, evidence
 from dpm_cli.predictors.geometric.movers import contact_links
 from dpm_cli.predictors.geometric.pose import PairPose

@@ -1,0 +1,64 @@
+"""The truth that `dpm synth` renders, in memory or as the npz file beside each clip."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dpm_cli.workshop.datasets.layout import files, folders, wrong_layout
+from dpm_cli.workshop.datasets.truth import FlowTruth, Lazy, SequenceTruth
+from dpm_cli.workshop.synthetic import ClipTruth
+from dpm_cli.workshop.synthetic.sequence_truth import read_truth
+
+_MOTION_STRIDES = (-4, -1, 1, 4)
+"""Frames towards which a pixel may move to count as moving, as in the files' own `dynamic`."""
+
+
+def read_synth(root: Path) -> list[SequenceTruth]:
+    """A truth file of `dpm synth`, or every one in a folder and its sub-folders.
+
+    Raises:
+        InputError: there is none, or one is of something else.
+    """
+    candidates = (
+        [root]
+        if root.is_file()
+        else [p for f in (root, *folders(root)) for p in files(f, "*_truth.npz")]
+    )
+    found = [p for p in candidates if p.suffix == ".npz"]
+    if not found:
+        raise wrong_layout("synth", root, "<clip>_truth.npz as `dpm synth` writes it")
+    return [truth_of_clip(read_truth(p), p.stem.removesuffix("_truth")) for p in found]
+
+
+def truth_of_clip(clip: ClipTruth, name: str) -> SequenceTruth:
+    """A rendered clip (B = 1); four maps of any two frames."""
+    frames = tuple(range(clip.depth.shape[1]))
+    pairs = tuple(itertools.pairwise(frames))
+
+    def flow(pair: tuple[int, int]) -> FlowTruth:
+        truth = clip.pair(*pair)
+        known = np.ones(clip.size, bool)
+        return FlowTruth(truth.flow[0, 0].numpy(), known, truth.visible[0, 0].numpy())
+
+    return SequenceTruth(
+        dataset="synth",
+        name=name,
+        images=Lazy(frames, lambda t: clip.images[0, t].permute(1, 2, 0).numpy()),
+        depth=Lazy(frames, lambda t: clip.depth[0, t].numpy()),
+        intrinsics=clip.intrinsics[0].double().numpy(),
+        cam2world=clip.cam2world[0].double().numpy(),
+        masks=Lazy(frames, lambda t: _moving(clip, t)),
+        flow_pairs=pairs,
+        flow=Lazy(pairs, flow) if pairs else None,
+        four_maps=clip.pair,
+        object_ids=Lazy(frames, lambda t: clip.object_id[0, t].numpy().astype(np.int64)),
+    )
+
+
+def _moving(clip: ClipTruth, t: int) -> np.ndarray:
+    others = [t + s for s in _MOTION_STRIDES if 0 <= t + s < clip.depth.shape[1]]
+    if not others:
+        return np.zeros(clip.size, np.int8)
+    return torch.stack([clip.moves(t, o)[0] for o in others]).any(0).numpy().astype(np.int8)
