@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dpm_cli.errors import UsageError
-
-RUN_FORMATS = ("ply", "flo", "masks", "preview")
+from dpm_cli.outputs import RUN_FORMATS
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ import torch
 
 from dpm_cli.config import ReconstructSettings, RunTarget
 from dpm_cli.errors import UsageError
-from dpm_cli.export import EXPORTERS, ExportOptions
+from dpm_cli.export import ExportOptions
+from dpm_cli.export.npz import export_npz
 from dpm_cli.files import atomic_path, write_json
 from dpm_cli.geometry.matches import Matches, mutual_matches
 from dpm_cli.pipeline import reconstruct_many
@@ -49,7 +50,7 @@ def flow_of_pair(
         matches = correspondences(sequence)
         with atomic_path(folder / "matches.npz") as path:
             np.savez(path, **vars(matches))
-        EXPORTERS["npz"](sequence, folder / "flow.npz", ExportOptions())
+        export_npz(sequence, folder / "flow.npz", ExportOptions())
         for name, source in (("fwd", "fwd_000000_000001"), ("bwd", "bwd_000001_000000")):
             (work / "flow" / f"{source}.flo").replace(folder / f"{name}.flo")
         _move_pictures(work / "preview", folder / "preview")

@@ -9,7 +9,7 @@ from test_sequence import write_run
 from toy_sequence import NORMAL, OFFSET, toy_arrays, toy_frames, toy_header
 
 from dpm_cli.errors import UsageError
-from dpm_cli.export import EXPORTERS, ExportOptions, export_sequence, write_run_outputs
+from dpm_cli.export import ExportOptions, export_sequence, write_run_outputs
 from dpm_cli.export.clouds import static_cloud
 from dpm_cli.export.source_size import flow_to_source, nearest_to_source, resample
 from dpm_cli.formats.colmap import read_colmap
@@ -21,6 +21,7 @@ from dpm_cli.formats.ply import read_ply, read_ply_table
 from dpm_cli.formats.trajectory import read_kitti_poses, read_tum
 from dpm_cli.formats.transforms_json import read_transforms
 from dpm_cli.geometry.camera import source_from_working
+from dpm_cli.outputs import OUTPUTS
 from dpm_cli.sequence import Sequence4D
 from dpm_cli.structures import Cameras
 
@@ -54,7 +55,7 @@ def test_every_format_works_with_one_frame(tmp_path):
     header = toy_header(1)
     write_run(tmp_path / "run", header, toy_frames(header))
     sequence = Sequence4D.open(tmp_path / "run")
-    for name in EXPORTERS:
+    for name in OUTPUTS:
         export_sequence(sequence, name, tmp_path / name)
     with np.load(tmp_path / "npz.npz") as archive:
         assert archive["flow_fwd"].shape == (0, 24, 36, 2)

@@ -7,7 +7,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "dpm_cli"
 
 LAYERS: list[set[str]] = [
-    {"errors"},
+    {"errors", "outputs"},
     {"progress", "files", "config", "devices"},
     {"structures"},
     {"geometry", "network", "video", "formats"},

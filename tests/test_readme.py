@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dpm_cli.cli import app
-from dpm_cli.export import EXPORTERS
+from dpm_cli.outputs import OUTPUTS
 from dpm_cli.predictors import LOADERS
 
 ROOT = Path(__file__).parent.parent
@@ -56,7 +56,7 @@ def test_tables_are_complete():
     for command in app.registered_commands:
         assert command.callback is not None
         assert f"`dpm {command.name or command.callback.__name__}" in TEXT
-    assert all(f"`{name}`" in TEXT for name in (*EXPORTERS, *LOADERS))
+    assert all(f"`{name}`" in TEXT for name in (*OUTPUTS, *LOADERS))
 
 
 def test_it_is_short_and_its_files_exist():

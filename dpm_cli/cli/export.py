@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from dpm_cli.outputs import listed
+
 _CLOUD = "Point clouds"
 _OUT = "Output"
 
@@ -16,7 +18,7 @@ def export(
         str,
         typer.Option(
             "--to",
-            help="ply, npz, flo, kitti-flow, kitti-poses, depth, masks, tum, colmap, nerfstudio, usd, glb or html.",
+            help=f"{listed()}.",
             rich_help_panel=_OUT,
         ),
     ],

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from dpm_cli.outputs import RUN_FORMATS
+
 _CLIP = "Which frames"
 _CAMERA = "Camera"
 _MODEL = "Model"
@@ -108,9 +110,11 @@ def reconstruct(
     formats: Annotated[
         str,
         typer.Option(
-            "--format", help="What to write: ply,flo,masks,preview or none.", rich_help_panel=_OUT
+            "--format",
+            help=f"What to write: {','.join(RUN_FORMATS)} or none.",
+            rich_help_panel=_OUT,
         ),
-    ] = "ply,flo,masks,preview",
+    ] = ",".join(RUN_FORMATS),
     min_confidence: Annotated[
         float,
         typer.Option(help="Leave less certain points out of point clouds.", rich_help_panel=_OUT),

@@ -28,6 +28,11 @@ class ExportOptions:
     """Motion score above which a pixel counts as moving by itself."""
     reporter: Reporter = field(default_factory=SilentReporter)
 
+    @property
+    def one_cloud_a_frame(self) -> bool:
+        """Whether clouds are a folder of frames and not one file."""
+        return self.profile == "plain" if self.per_frame is None else self.per_frame
+
 
 def parse_profile(text: str) -> PlyProfile:
     """One of the profiles of point clouds.

@@ -16,17 +16,12 @@ from dpm_cli.formats.ply import PointCloud, write_ply
 from dpm_cli.sequence import Sequence4D
 
 
-def is_per_frame(options: ExportOptions) -> bool:
-    """Whether the options ask for a folder of frames and not for one file."""
-    return options.profile == "plain" if options.per_frame is None else options.per_frame
-
-
 def export_ply(sequence: Sequence4D, path: Path, options: ExportOptions) -> None:
     """Write `path`/frame_000000.ply ... or the one file `path`.
 
     One file is the static scene for plain and 3dgs, and all points with their time for 4dgs.
     """
-    if is_per_frame(options):
+    if options.one_cloud_a_frame:
         write_frame_clouds(sequence, path, options)
     elif options.profile == "4dgs":
         text = comments(sequence, "time 0 = first frame, 1 = last frame")

@@ -72,6 +72,17 @@ def write_previews(
             reporter.note(f"no preview.mp4: {error}")
 
 
+def export_preview(sequence: Sequence4D, path: Path, options: ExportOptions) -> None:
+    """Write the pictures of `write_previews` into the folder `path`."""
+    write_previews(
+        sequence,
+        path,
+        min_confidence=options.min_confidence,
+        motion_threshold=options.motion_threshold,
+        reporter=options.reporter,
+    )
+
+
 def spread(count: int, most: int) -> list[int]:
     """At most `most` of `count` frame numbers, evenly spread, first and last among them."""
     return sorted({int(t) for t in np.linspace(0, count - 1, min(count, most)).round()})

@@ -1,40 +1,20 @@
 """The folders of a run that are made from its frames: `points/`, `flow/`, `masks/`, `preview/`."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from dpm_cli.errors import UsageError
-from dpm_cli.export.motion import export_flo, export_masks
 from dpm_cli.export.options import ExportOptions
-from dpm_cli.export.ply import export_ply
-from dpm_cli.export.preview import write_previews
+from dpm_cli.export.writers import writer_of
+from dpm_cli.outputs import OUTPUTS, RUN_FORMATS
 from dpm_cli.progress import Reporter, SilentReporter
 from dpm_cli.sequence import Sequence4D
-
-
-def _previews(sequence: Sequence4D, folder: Path, options: ExportOptions) -> None:
-    write_previews(
-        sequence,
-        folder,
-        min_confidence=options.min_confidence,
-        motion_threshold=options.motion_threshold,
-        reporter=options.reporter,
-    )
-
-
-RUN_OUTPUTS: dict[str, tuple[str, Callable[[Sequence4D, Path, ExportOptions], None]]] = {
-    "ply": ("points", export_ply),
-    "flo": ("flow", export_flo),
-    "masks": ("masks", export_masks),
-    "preview": ("preview", _previews),
-}
-"""Name of `--format`: folder in the run, writer."""
 
 
 def write_run_outputs(
     sequence: Sequence4D,
     folder: Path,
-    formats: Iterable[str] = tuple(RUN_OUTPUTS),
+    formats: Iterable[str] = RUN_FORMATS,
     *,
     min_confidence: float = 0.0,
     motion_threshold: float = 0.5,
@@ -46,14 +26,14 @@ def write_run_outputs(
         UsageError: an unknown name.
     """
     names = list(formats)
-    unknown = [name for name in names if name not in RUN_OUTPUTS]
+    unknown = [name for name in names if name not in RUN_FORMATS]
     if unknown:
-        raise UsageError(f"unknown format {unknown[0]}: choose from {', '.join(RUN_OUTPUTS)}")
+        raise UsageError(f"unknown format {unknown[0]}: choose from {', '.join(RUN_FORMATS)}")
     options = ExportOptions(
         min_confidence=min_confidence,
         motion_threshold=motion_threshold,
         reporter=reporter or SilentReporter(),
     )
     for name in names:
-        subfolder, write = RUN_OUTPUTS[name]
-        write(sequence, folder / subfolder, options)
+        output = OUTPUTS[name]
+        writer_of(output)(sequence, folder / output.run_folder, options)

@@ -1,16 +1,28 @@
 """One export to a path: default names, missing suffixes, and what may be replaced."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from dpm_cli.errors import UsageError
 from dpm_cli.export.options import ExportOptions
-from dpm_cli.export.table import EXPORTERS, ExportResult, suffix_of
+from dpm_cli.export.writers import writer_of
 from dpm_cli.files import write_json
+from dpm_cli.outputs import OUTPUTS, Output
 from dpm_cli.sequence import Sequence4D
 
 MARKER = "dpm_export.json"
 """Lists the files of an export inside its folder, so that replacing it removes those and nothing of the user's."""
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What an export wrote."""
+
+    format: str
+    path: Path
+    bytes: int
+    """Size of the file, or of all files in the folder."""
 
 
 def export_sequence(
@@ -25,7 +37,7 @@ def export_sequence(
 
     Args:
         sequence: what to export.
-        name: a key of `EXPORTERS`.
+        name: a key of `OUTPUTS`.
         path: file or folder; a missing suffix is added. None = `<run>_<format>` in the current folder.
         options: what the format may be told.
         overwrite: replace what is there.
@@ -34,20 +46,28 @@ def export_sequence(
         UsageError: an unknown format, or `path` exists and `overwrite` is not set.
         InputError: the sequence has nothing to export in this format.
     """
-    if name not in EXPORTERS:
-        raise UsageError(f"unknown format {name}: choose from {', '.join(EXPORTERS)}")
+    if name not in OUTPUTS:
+        raise UsageError(f"unknown format {name}: choose from {', '.join(OUTPUTS)}")
     options = options or ExportOptions()
-    suffix = suffix_of(name, options)
-    path = with_suffix(path or Path(f"{sequence.name}_{name.replace('-', '_')}"), suffix)
+    path = path or Path(f"{sequence.name}_{name.replace('-', '_')}")
+    suffix = _suffix(OUTPUTS[name], path, options)
+    path = with_suffix(path, suffix)
     make_room(path, suffix, overwrite)
     foreign = _files(path)
-    EXPORTERS[name](sequence, path, options)
+    writer_of(OUTPUTS[name])(sequence, path, options)
     if suffix:
         return ExportResult(name, path, path.stat().st_size)
     own = sorted(_files(path) - foreign)
     total = sum((path / file).stat().st_size for file in own)
     write_json(path / MARKER, {"format": name, "run": sequence.name, "files": own})
     return ExportResult(name, path, total)
+
+
+def _suffix(output: Output, path: Path, options: ExportOptions) -> str:
+    """Of the file to write: that of `path` where the format has it; empty where a folder is written."""
+    if not output.suffixes or (output.or_folder and options.one_cloud_a_frame):
+        return ""
+    return path.suffix if path.suffix in output.suffixes else output.suffixes[0]
 
 
 def with_suffix(path: Path, suffix: str) -> Path:

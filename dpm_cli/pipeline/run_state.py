@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dpm_cli.errors import UsageError
+from dpm_cli.outputs import OUTPUTS
 from dpm_cli.sequence import read_manifest
 
 WORK = ".dpm_work"
-_OWN = {
-    "frames": re.compile(r"\d{6}\.npz"),
-    "points": re.compile(r"frame_\d{6}\.ply"),
-    "flow": re.compile(r"(fwd|bwd)_\d{6}_\d{6}\.flo"),
-    "masks": re.compile(r"dynamic_\d{6}\.png"),
-    "preview": re.compile(r".*\.(png|mp4|jpg)"),
+_OWN = {"frames": r"\d{6}\.npz"} | {
+    output.run_folder: output.run_files for output in OUTPUTS.values() if output.run_folder
 }
+"""Names of the files that a run writes into each folder."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ def clear_own_files(folder: Path) -> None:
     shutil.rmtree(folder / WORK, ignore_errors=True)
     for name, pattern in _OWN.items():
         for path in (folder / name).glob("*"):
-            if pattern.fullmatch(path.name):
+            if re.fullmatch(pattern, path.name):
                 path.unlink()
     for name in ("cameras.npz", "dpm.json"):
         (folder / name).unlink(missing_ok=True)
