@@ -45,7 +45,8 @@ def examine() -> list[Check]:
         _try(
             "open3d",
             _version_of("open3d", "open3d"),
-            "only thinning point clouds needs it; apt install libgl1 libusb-1.0-0, or pip install open3d==0.19.0",
+            "voxels, outliers, normals and meshes of dpm export need it, nothing else; "
+            "apt install libgl1 libusb-1.0-0, or pip install open3d==0.19.0",
             required=False,
         ),
         _try(

@@ -59,6 +59,7 @@ _TABLE = (
     Output("nerfstudio", "posed_images:export_nerfstudio"),
     Output("usd", "scenes:export_usd", (".usd",), extra="usd"),
     Output("glb", "scenes:export_glb", (".glb",)),
+    Output("mesh", "mesh:export_mesh", (".ply", ".obj", ".glb")),
     Output("html", "scenes:export_html", (".html",)),
 )
 

@@ -62,10 +62,31 @@ def export(
     voxel_size: Annotated[
         float | None,
         typer.Option(
-            help="Average a static cloud in voxels of this edge, world units (Open3D).",
+            help="Average a static cloud in voxels of this edge, world units (Open3D); of a mesh its detail.",
             rich_help_panel=_CLOUD,
         ),
     ] = None,
+    min_views: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=8,
+            help="Keep still points that this many of eight other frames see in the same place.",
+            rich_help_panel=_CLOUD,
+        ),
+    ] = 0,
+    remove_outliers: Annotated[
+        bool,
+        typer.Option(
+            "--remove-outliers",
+            help="Leave points out that stand alone (Open3D).",
+            rich_help_panel=_CLOUD,
+        ),
+    ] = False,
+    normals: Annotated[
+        bool,
+        typer.Option("--normals", help="Estimate normals (Open3D).", rich_help_panel=_CLOUD),
+    ] = False,
     motion_threshold: Annotated[
         float,
         typer.Option(
@@ -94,6 +115,8 @@ def export(
 
       dpm export video_dpm --to ply --profile 4dgs
 
+      dpm export video_dpm --to ply --static --min-views 3 --remove-outliers --normals -o clean.ply
+
       dpm export video_dpm --to colmap -o colmap
 
       dpm export video_dpm --to tum -o cameras.txt
@@ -110,6 +133,9 @@ def export(
         min_confidence=min_confidence,
         max_points=max_points,
         voxel_size=voxel_size,
+        min_views=min_views,
+        remove_outliers=remove_outliers,
+        normals=normals,
         motion_threshold=motion_threshold,
         reporter=reporter(quiet),
     )

@@ -7,9 +7,11 @@ import numpy as np
 
 from dpm_cli import __version__
 from dpm_cli.errors import InputError
+from dpm_cli.export.agreement import agreement
+from dpm_cli.export.open3d_clouds import estimate_normals, standing_alone, voxel_average
 from dpm_cli.export.options import ExportOptions
 from dpm_cli.formats.ply import PointCloud
-from dpm_cli.sequence import Sequence4D
+from dpm_cli.sequence import FrameResult, Sequence4D
 
 CLIP_POINTS = 1_000_000
 """Points of a cloud of the whole clip where the user names no number."""
@@ -23,7 +25,8 @@ def comments(sequence: Sequence4D, *extra: str) -> list[str]:
 
 def frame_cloud(sequence: Sequence4D, t: int, options: ExportOptions) -> PointCloud:
     """Valid points of one frame that are confident enough, thinned to `max_points`."""
-    return _thin(_frame_points(sequence, t, options, moving=True), options.max_points, seed=t)
+    cloud = _frame_points(sequence, t, options, moving=True)
+    return _finished(_thin(cloud, options.max_points, seed=t), options)
 
 
 def moving_cloud(sequence: Sequence4D, t: int, options: ExportOptions) -> PointCloud:
@@ -34,17 +37,19 @@ def moving_cloud(sequence: Sequence4D, t: int, options: ExportOptions) -> PointC
     cloud = _frame_points(sequence, t, options, moving=True)
     assert cloud.dynamic is not None
     shown = (cloud.dynamic > 0) & sequence.camera_ok[t]
-    return _thin(cloud.take(shown), options.max_points, seed=t)
+    return _finished(_thin(cloud.take(shown), options.max_points, seed=t), options)
 
 
 def static_cloud(sequence: Sequence4D, options: ExportOptions) -> PointCloud:
     """Points of all registered frames that do not move by themselves.
 
     Raises:
-        InputError: Open3D is asked for (`voxel_size`) and cannot be imported.
+        InputError: Open3D is asked for (`voxel_size`, `remove_outliers`, `normals`) and cannot be imported.
     """
     cloud = _gather(sequence, options, lambda t: _frame_points(sequence, t, options, moving=False))
-    return cloud if options.voxel_size is None else voxel_average(cloud, options.voxel_size)
+    if options.voxel_size is not None:
+        cloud = voxel_average(cloud, options.voxel_size)
+    return _finished(cloud, options)
 
 
 def timed_cloud(sequence: Sequence4D, options: ExportOptions) -> PointCloud:
@@ -54,7 +59,7 @@ def timed_cloud(sequence: Sequence4D, options: ExportOptions) -> PointCloud:
     def points_of(t: int) -> PointCloud:
         return with_time(_frame_points(sequence, t, options, moving=True), times[t])
 
-    return _gather(sequence, options, points_of)
+    return _finished(_gather(sequence, options, points_of), options)
 
 
 def relative_times(sequence: Sequence4D) -> np.ndarray:
@@ -68,25 +73,58 @@ def with_time(cloud: PointCloud, time: float) -> PointCloud:
     return replace(cloud, time=np.full(len(cloud), time, np.float32))
 
 
-def with_zero_normals(cloud: PointCloud) -> PointCloud:
-    """The cloud with normals of length zero: unknown, but present."""
-    return replace(cloud, normals=np.zeros_like(cloud.points))
+def with_some_normals(cloud: PointCloud) -> PointCloud:
+    """The cloud with its normals, or with normals of length zero: unknown, but present."""
+    return (
+        cloud if cloud.normals is not None else replace(cloud, normals=np.zeros_like(cloud.points))
+    )
+
+
+def kept_pixels(
+    sequence: Sequence4D, t: int, frame: FrameResult, options: ExportOptions, *, moving: bool
+) -> np.ndarray:
+    """(H, W) bool: valid and confident pixels of frame `t`, the still ones confirmed by `min_views` others.
+
+    Without `moving` what moves by itself is left out.
+    """
+    mask = frame.dynamic > options.motion_threshold
+    keep = frame.valid & (frame.confidence >= options.min_confidence)
+    if not moving:
+        keep &= ~mask
+    if options.min_views:
+        keep &= mask | _confirmed(sequence, t, options)
+    return keep
+
+
+def _confirmed(sequence: Sequence4D, t: int, options: ExportOptions) -> np.ndarray:
+    """(H, W) bool: at least `min_views` others (or all, if fewer) confirm the point, and more than contradict it."""
+    said = agreement(sequence, t)
+    if not said.asked:
+        return np.ones(sequence.size, bool)
+    enough = said.confirmed >= min(options.min_views, said.asked)
+    return enough & (said.confirmed > said.contradicted)
+
+
+def _finished(cloud: PointCloud, options: ExportOptions) -> PointCloud:
+    return estimate_normals(cloud) if options.normals else cloud
 
 
 def _frame_points(
     sequence: Sequence4D, t: int, options: ExportOptions, *, moving: bool
 ) -> PointCloud:
+    """Kept points of a frame; where normals are wanted they hold the direction to the camera until these are known."""
     frame = sequence.frame(t)
-    mask = frame.dynamic > options.motion_threshold
-    keep = frame.valid & (frame.confidence >= options.min_confidence)
-    if not moving:
-        keep &= ~mask
-    return PointCloud(
-        points=frame.points(sequence.cam2world[t], sequence.intrinsics[t])[keep],
+    keep = kept_pixels(sequence, t, frame, options, moving=moving)
+    eye = sequence.cam2world[t, :3, 3]
+    points = frame.points(sequence.cam2world[t], sequence.intrinsics[t])[keep]
+    cloud = PointCloud(
+        points=points,
         colors=frame.image[keep],
         confidence=frame.confidence[keep],
-        dynamic=mask[keep].astype(np.uint8) * 255,
+        dynamic=(frame.dynamic[keep] > options.motion_threshold).astype(np.uint8) * 255,
+        normals=(eye - points).astype(np.float32) if options.normals else None,
     )
+    return cloud.take(~standing_alone(points, eye)) if options.remove_outliers else cloud
 
 
 def _gather(
@@ -122,28 +160,3 @@ def _thin(cloud: PointCloud, count: int | None, seed: int) -> PointCloud:
         return cloud
     chosen = np.random.default_rng(seed).choice(len(cloud), count, replace=False)
     return cloud.take(np.sort(chosen))
-
-
-def voxel_average(cloud: PointCloud, voxel_size: float) -> PointCloud:
-    """One mean point a voxel: position, colour and confidence are averaged.
-
-    Raises:
-        InputError: Open3D cannot be imported here.
-    """
-    try:
-        import open3d as o3d
-    except (ImportError, OSError) as error:
-        raise InputError(
-            f"Open3D cannot be imported ({error}): export without --voxel-size, or see dpm doctor"
-        ) from error
-    assert cloud.confidence is not None
-    tensors = o3d.t.geometry.PointCloud(o3d.core.Tensor(cloud.points))
-    tensors.point["colors"] = o3d.core.Tensor(cloud.colors.astype(np.float32))
-    tensors.point["confidence"] = o3d.core.Tensor(cloud.confidence[:, None])
-    small = tensors.voxel_down_sample(voxel_size)
-    return PointCloud(
-        points=small.point["positions"].numpy(),
-        colors=np.rint(small.point["colors"].numpy()).astype(np.uint8),
-        confidence=small.point["confidence"].numpy()[:, 0],
-        dynamic=np.zeros(len(small.point["positions"]), np.uint8),
-    )

@@ -23,7 +23,14 @@ class ExportOptions:
     """At most this many points a file, drawn evenly, of whole scenes that many still ones; None = all of a frame, a
     million of a clip."""
     voxel_size: float | None = None
-    """Edge in world units of the voxels in which a static cloud is averaged (needs Open3D); None = off."""
+    """Edge in world units of the voxels in which a static cloud is averaged (needs Open3D), and of a mesh; None = off,
+    for meshes three pixels at the median depth."""
+    remove_outliers: bool = False
+    """Leave points out that stand alone in what their frame sees (needs Open3D)."""
+    normals: bool = False
+    """Estimate normals of clouds (needs Open3D)."""
+    min_views: int = 0
+    """Frames, of eight others asked, that must see a still point where it is; 0 = nobody is asked."""
     motion_threshold: float = 0.5
     """Motion score above which a pixel counts as moving by itself."""
     reporter: Reporter = field(default_factory=SilentReporter)

@@ -8,8 +8,8 @@ from dpm_cli.export.clouds import (
     relative_times,
     static_cloud,
     timed_cloud,
+    with_some_normals,
     with_time,
-    with_zero_normals,
 )
 from dpm_cli.export.options import ExportOptions
 from dpm_cli.formats.ply import PointCloud, write_ply
@@ -25,7 +25,7 @@ def export_ply(sequence: Sequence4D, path: Path, options: ExportOptions) -> None
         write_frame_clouds(sequence, path, options)
     elif options.profile == "4dgs":
         text = comments(sequence, "time 0 = first frame, 1 = last frame")
-        write_ply(path, with_zero_normals(timed_cloud(sequence, options)), text)
+        write_ply(path, with_some_normals(timed_cloud(sequence, options)), text)
     else:
         cloud = static_cloud(sequence, options)
         write_ply(
@@ -48,5 +48,5 @@ def _profiled(cloud: PointCloud, options: ExportOptions, time: float = 0.0) -> P
     """The cloud with what the profile adds."""
     if options.profile == "plain":
         return cloud
-    cloud = with_zero_normals(cloud)
+    cloud = with_some_normals(cloud)
     return with_time(cloud, time) if options.profile == "4dgs" else cloud

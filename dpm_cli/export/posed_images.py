@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from dpm_cli.errors import InputError
-from dpm_cli.export.clouds import comments, relative_times, static_cloud, with_zero_normals
+from dpm_cli.export.clouds import comments, relative_times, static_cloud, with_some_normals
 from dpm_cli.export.options import ExportOptions
 from dpm_cli.export.source_images import source_images
 from dpm_cli.files import atomic_path
@@ -47,7 +47,7 @@ def export_nerfstudio(sequence: Sequence4D, path: Path, options: ExportOptions) 
     """
     used = _registered(sequence)
     names = _write_images(sequence, path / "images", used, options)
-    cloud = with_zero_normals(static_cloud(sequence, _seeded(options)))
+    cloud = with_some_normals(static_cloud(sequence, _seeded(options)))
     write_ply(path / "points.ply", cloud, comments(sequence, "static points of all frames"))
     transforms = TransformsFile(
         names=[f"images/{name}" for name in names],
