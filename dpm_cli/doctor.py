@@ -23,6 +23,15 @@ class Check:
     hint: str = ""
 
 
+_EXTRAS = (
+    ("hub", "huggingface_hub", "huggingface_hub"),
+    ("usd", "pxr", "usd-core"),
+    ("rerun", "rerun", "rerun-sdk"),
+    ("exr", "OpenEXR", "OpenEXR"),
+)
+"""Name, module and distribution of the optional dependencies that a user may miss."""
+
+
 def examine() -> list[Check]:
     """Run every check; takes a second or two because torch and open3d are imported."""
     checks = [
@@ -49,11 +58,14 @@ def examine() -> list[Check]:
             "apt install libgl1 libusb-1.0-0, or pip install open3d==0.19.0",
             required=False,
         ),
-        _try(
-            "extra: hub",
-            _version_of("huggingface_hub", "huggingface_hub"),
-            'pip install "dpm-cli[hub]"',
-            required=False,
+        *(
+            _try(
+                f"extra: {extra}",
+                _version_of(module, distribution),
+                f'pip install "dpm-cli[{extra}]"',
+                required=False,
+            )
+            for extra, module, distribution in _EXTRAS
         ),
     ]
     return checks + [_model(name) for name in _models()]

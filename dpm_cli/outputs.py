@@ -47,6 +47,7 @@ _TABLE = (
     Output("kitti-flow", "motion:export_kitti_flow"),
     Output("kitti-poses", "cameras:export_kitti_poses", (".txt",)),
     Output("depth", "depth:export_depth"),
+    Output("depth-exr", "depth:export_depth_exr", extra="exr"),
     Output("masks", "motion:export_masks", run_folder="masks", run_files=r"dynamic_\d{6}\.png"),
     Output(
         "preview",
@@ -60,6 +61,8 @@ _TABLE = (
     Output("usd", "scenes:export_usd", (".usd",), extra="usd"),
     Output("glb", "scenes:export_glb", (".glb",)),
     Output("mesh", "mesh:export_mesh", (".ply", ".obj", ".glb")),
+    Output("blender", "blender:export_blender"),
+    Output("rerun", "rerun_file:export_rerun", (".rrd",), extra="rerun"),
     Output("html", "scenes:export_html", (".html",)),
 )
 

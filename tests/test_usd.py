@@ -64,7 +64,7 @@ def test_points_of_a_frame_are_held_and_not_mixed_with_those_of_the_next(
     sequence, tmp_path, monkeypatch
 ):
     Usd, UsdGeom = (import_module(f"pxr.{name}") for name in ("Usd", "UsdGeom"))
-    monkeypatch.setattr("dpm_cli.export.scenes._FILE_POINTS", (200, 40))
+    monkeypatch.setattr("dpm_cli.export.scenes.FILE_POINTS", (200, 40))
     monkeypatch.setattr("dpm_cli.export.scenes._FRAME_POINTS", 5)
     export_sequence(sequence, "usd", tmp_path / "a")
     stage = Usd.Stage.Open(str(tmp_path / "a.usd"))

@@ -16,6 +16,7 @@ from dpm_cli.export.cloud_view import ViewCamera, render_cloud, side_camera
 from dpm_cli.export.clouds import frame_cloud
 from dpm_cli.export.options import ExportOptions
 from dpm_cli.export.pictures import depth_picture, flow_picture, mask_picture, wheel_picture
+from dpm_cli.export.spread import spread
 from dpm_cli.files import atomic_path
 from dpm_cli.formats.flo import FlowField
 from dpm_cli.progress import Reporter, SilentReporter
@@ -81,11 +82,6 @@ def export_preview(sequence: Sequence4D, path: Path, options: ExportOptions) -> 
         motion_threshold=options.motion_threshold,
         reporter=options.reporter,
     )
-
-
-def spread(count: int, most: int) -> list[int]:
-    """At most `most` of `count` frame numbers, evenly spread, first and last among them."""
-    return sorted({int(t) for t in np.linspace(0, count - 1, min(count, most)).round()})
 
 
 def colour_scale(sequence: Sequence4D, options: ExportOptions) -> ColourScale:

@@ -17,7 +17,7 @@ from dpm_cli.sequence import Sequence4D
 
 _PAGE_POINTS = (300_000, 600_000)
 """Still ones, and moving ones of all frames together: a page of 11 MB."""
-_FILE_POINTS = (1_000_000, 2_000_000)
+FILE_POINTS = (1_000_000, 2_000_000)
 """The same of other files: a glb of 48 MB."""
 _SHORTEST_S = 1e-3
 """Formats want times that rise."""
@@ -27,12 +27,12 @@ _FRAME_POINTS = 1_000
 
 def export_html(sequence: Sequence4D, path: Path, options: ExportOptions) -> None:
     """Write the web page with the viewer."""
-    write_viewer_page(path, _scene(sequence, options, _PAGE_POINTS))
+    write_viewer_page(path, point_scene(sequence, options, _PAGE_POINTS))
 
 
 def export_glb(sequence: Sequence4D, path: Path, options: ExportOptions) -> None:
     """Write binary glTF."""
-    write_glb(path, _scene(sequence, options, _FILE_POINTS), f"dpm {__version__}")
+    write_glb(path, point_scene(sequence, options, FILE_POINTS), f"dpm {__version__}")
 
 
 def export_usd(sequence: Sequence4D, path: Path, options: ExportOptions) -> None:
@@ -41,10 +41,10 @@ def export_usd(sequence: Sequence4D, path: Path, options: ExportOptions) -> None
     Raises:
         MissingExtraError: the extra `usd` is not installed.
     """
-    write_usd(path, _scene(sequence, options, _FILE_POINTS))
+    write_usd(path, point_scene(sequence, options, FILE_POINTS))
 
 
-def _scene(sequence: Sequence4D, options: ExportOptions, most: tuple[int, int]) -> PointScene:
+def point_scene(sequence: Sequence4D, options: ExportOptions, most: tuple[int, int]) -> PointScene:
     """Cameras and points; `most` still and moving ones where the user names no number of still ones.
 
     Raises:
