@@ -47,8 +47,8 @@ def examine() -> list[Check]:
         ),
         _try(
             "opencv",
-            _version_of("cv2", "opencv-python-headless"),
-            "pip install opencv-python-headless",
+            _opencv,
+            "pip install opencv-contrib-python-headless",
             required=True,
         ),
         _try(
@@ -88,6 +88,13 @@ def _version_of(module: str, distribution: str) -> Callable[[], str]:
         return importlib.metadata.version(distribution)
 
     return probe
+
+
+def _opencv() -> str:
+    # Several distributions bring the same module.
+    import cv2
+
+    return cv2.__version__
 
 
 def _torch() -> str:
