@@ -64,6 +64,7 @@ _TABLE = (
     Output("blender", "blender:export_blender"),
     Output("rerun", "rerun_file:export_rerun", (".rrd",), extra="rerun"),
     Output("html", "scenes:export_html", (".html",)),
+    Output("report", "report:export_report", (".html",)),
 )
 
 OUTPUTS: dict[str, Output] = {output.name: output for output in _TABLE}

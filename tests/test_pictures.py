@@ -1,5 +1,6 @@
 """What the previews show is what the numbers say."""
 
+import cv2
 import numpy as np
 import pytest
 from test_sequence import write_run
@@ -8,8 +9,16 @@ from toy_sequence import toy_frames, toy_header
 from dpm_cli.export.cloud_view import ViewCamera, render_cloud, side_camera
 from dpm_cli.export.clouds import frame_cloud
 from dpm_cli.export.options import ExportOptions
-from dpm_cli.export.pictures import depth_picture, flow_picture, mask_picture, wheel_picture
-from dpm_cli.export.preview import colour_scale, shown_flow, spread
+from dpm_cli.export.pictures import (
+    depth_bar,
+    depth_picture,
+    flow_picture,
+    level_colours,
+    mask_picture,
+    wheel_picture,
+)
+from dpm_cli.export.preview import colour_scale, shown_flow
+from dpm_cli.export.spread import spread
 from dpm_cli.formats.ply import PointCloud
 from dpm_cli.sequence import Sequence4D
 
@@ -21,12 +30,29 @@ def sequence(tmp_path) -> Sequence4D:
     return Sequence4D.open(tmp_path / "run")
 
 
-def test_near_is_red_far_is_blue_unknown_is_grey():
+def test_near_is_yellow_far_is_violet_unknown_is_grey():
     picture = depth_picture(np.array([[1.0, 10.0, 5.0]]), np.array([[True, True, False]]), (1, 10))
     near, far, unknown = picture[0].astype(int)
-    assert near[0] > near[2]
-    assert far[2] > far[0]
+    assert near[0] > 200 > 100 > near[2]
+    assert far[2] > far[1]
     assert unknown.tolist() == [38, 38, 38]
+
+
+def test_colours_of_depth_grow_lighter_evenly():
+    """Lightness (CIE L*) is what the eye orders: it must rise with the level, and by equal steps."""
+    colours = level_colours(np.linspace(0, 1, 256))[None].astype(np.float32) / 255
+    steps = np.diff(cv2.cvtColor(colours, cv2.COLOR_RGB2LAB)[0, ::16, 0])
+    assert (steps > 0).all()
+    assert steps.max() < 1.6 * steps.min()
+
+
+def test_the_bar_has_the_colours_of_the_picture():
+    bar = depth_bar((1.0, 4.0), 316)
+    middle = depth_picture(np.array([[1.6]]), np.ones((1, 1), bool), (1.0, 4.0))[0, 0]
+    assert np.abs(bar[10, 158].astype(int) - middle).max() <= 3
+    assert bar[26:38].min() < 100
+    ends = depth_picture(np.array([[1.0, 4.0]]), np.ones((1, 2), bool), (1.0, 4.0))[0]
+    assert np.array_equal(bar[10, [8, -9]], ends)
 
 
 def test_flow_colours_are_white_at_rest_and_opposite_for_opposite_directions():

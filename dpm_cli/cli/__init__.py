@@ -16,6 +16,7 @@ from dpm_cli.cli.flow import flow
 from dpm_cli.cli.info import info
 from dpm_cli.cli.models import models_app
 from dpm_cli.cli.reconstruct import reconstruct
+from dpm_cli.cli.report import report
 from dpm_cli.cli.synth import synth
 from dpm_cli.cli.track import track
 from dpm_cli.cli.train import train
@@ -58,6 +59,7 @@ app.command()(flow)
 app.command()(export)
 app.command()(track)
 app.command()(view)
+app.command()(report)
 app.command()(info)
 app.add_typer(models_app, name="models")
 app.command()(synth)

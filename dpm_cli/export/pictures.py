@@ -12,16 +12,38 @@ _MOVING = np.array((255, 64, 32), np.float32)
 def depth_picture(
     depth: np.ndarray, shown: np.ndarray, near_far: tuple[float, float]
 ) -> np.ndarray:
-    """Picture (H, W, 3) uint8 of depth (H, W): inverse depth, near red and far blue, dark grey where not `shown`.
+    """Picture (H, W, 3) uint8 of depth (H, W): inverse depth, near yellow, far dark violet, grey where not `shown`.
 
-    `near_far` are the depths at the two ends of the scale; take them over the whole clip, so that colours do not
-    flicker.
+    The colours are those of viridis, which grows lighter evenly, so that equal steps of inverse depth look equal and no
+    edge is seen where there is none. `near_far` are the depths at the two ends of the scale; take them over the whole
+    clip, so that colours do not flicker.
     """
     near, far = 1 / near_far[0], 1 / near_far[1]
     inverse = 1 / np.maximum(depth, 1e-12)
     level = np.clip((inverse - far) / max(near - far, 1e-12), 0, 1)
-    colours = cv2.applyColorMap((level * 255).round().astype(np.uint8), cv2.COLORMAP_TURBO)
-    return np.where(shown[..., None], colours[..., ::-1], _UNKNOWN)
+    return np.where(shown[..., None], level_colours(level), _UNKNOWN)
+
+
+def level_colours(level: np.ndarray) -> np.ndarray:
+    """Colours (..., 3) uint8 of levels (...) in [0, 1]: dark violet to yellow."""
+    codes = (np.asarray(level) * 255).round().astype(np.uint8)
+    colours = cv2.applyColorMap(codes.reshape(-1, 1), cv2.COLORMAP_VIRIDIS)
+    return colours[..., ::-1].reshape(*codes.shape, 3)
+
+
+def depth_bar(near_far: tuple[float, float], width: int) -> np.ndarray:
+    """The legend of `depth_picture`: a bar (40, width, 3) with depths below it, near at the left."""
+    near, far = near_far
+    bar = np.full((40, width, 3), 255, np.uint8)
+    margin = 8
+    bar[4:20, margin:-margin] = level_colours(np.linspace(1, 0, width - 2 * margin))
+    for share, align in ((0, 0), (0.25, 0.5), (0.5, 0.5), (0.75, 0.5), (1, 1)):
+        depth = 1 / ((1 - share) / near + share / far)
+        text = f"{depth:.3g}"
+        across = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.4, 1)[0][0]
+        at = (round(margin + share * (width - 2 * margin) - align * across), 34)
+        cv2.putText(bar, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
+    return bar
 
 
 @functools.cache

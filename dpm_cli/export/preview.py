@@ -15,7 +15,13 @@ from dpm_cli.errors import DpmError
 from dpm_cli.export.cloud_view import ViewCamera, render_cloud, side_camera
 from dpm_cli.export.clouds import frame_cloud
 from dpm_cli.export.options import ExportOptions
-from dpm_cli.export.pictures import depth_picture, flow_picture, mask_picture, wheel_picture
+from dpm_cli.export.pictures import (
+    depth_bar,
+    depth_picture,
+    flow_picture,
+    mask_picture,
+    wheel_picture,
+)
 from dpm_cli.export.spread import spread
 from dpm_cli.files import atomic_path
 from dpm_cli.formats.flo import FlowField
@@ -23,7 +29,7 @@ from dpm_cli.progress import Reporter, SilentReporter
 from dpm_cli.sequence import FrameResult, Sequence4D
 from dpm_cli.video.encode import write_mp4
 
-STILLS = 6
+_STILLS = 6
 _MOVIE_FRAMES = 300
 _MOVIE_FPS = (5.0, 30.0)
 _TILE_WIDTH = 320
@@ -53,17 +59,14 @@ def write_previews(
     reporter = reporter or SilentReporter()
     options = ExportOptions(min_confidence=min_confidence, motion_threshold=motion_threshold)
     scale = colour_scale(sequence, options)
-    rows = []
-    for t in spread(len(sequence), STILLS):
-        frame = sequence.frame(t)
-        pictures = frame_pictures(frame, scale, options)
-        pictures["side"] = side_picture(sequence, t, options)
+    stills = {t: still_pictures(sequence, t, scale, options) for t in stills_of(sequence)}
+    for t, pictures in stills.items():
         for name, picture in pictures.items():
             if name != "image":
                 save_picture(folder / f"{name}_{t:06d}.png", picture)
-        rows.append(_row(f"frame {t}  {sequence.timestamps[t]:.2f} s", pictures))
     save_picture(folder / "flow_wheel.png", wheel_picture(201))
-    save_picture(folder / "contact_sheet.png", np.concatenate(rows))
+    save_picture(folder / "depth_bar.png", depth_bar(scale.near_far, _TILE_WIDTH))
+    save_picture(folder / "contact_sheet.png", contact_sheet(sequence, stills, scale))
     used = spread(len(sequence), _MOVIE_FRAMES)
     with reporter.task("preview", len(used)) as advance:
         frames = _movie_frames(sequence, used, scale, options, advance)
@@ -71,6 +74,30 @@ def write_previews(
             write_mp4(folder / "preview.mp4", frames, _movie_fps(sequence, len(used)), quality=23)
         except DpmError as error:
             reporter.note(f"no preview.mp4: {error}")
+
+
+def stills_of(sequence: Sequence4D) -> list[int]:
+    """Frames that stand for the clip."""
+    return spread(len(sequence), _STILLS)
+
+
+def still_pictures(
+    sequence: Sequence4D, t: int, scale: ColourScale, options: ExportOptions
+) -> dict[str, np.ndarray]:
+    """image, depth, flow, mask and side view of frame `t`, each (H, W, 3) uint8."""
+    pictures = frame_pictures(sequence.frame(t), scale, options)
+    return {**pictures, "side": side_picture(sequence, t, options)}
+
+
+def contact_sheet(
+    sequence: Sequence4D, stills: dict[int, dict[str, np.ndarray]], scale: ColourScale
+) -> np.ndarray:
+    """All stills (H, W, 3) uint8: a row a frame, and the bar of depth below."""
+    rows = [_row(f"frame {t}  {sequence.timestamps[t]:.2f} s", p) for t, p in stills.items()]
+    bar = depth_bar(scale.near_far, _TILE_WIDTH)
+    legend = np.full((len(bar), rows[0].shape[1], 3), 255, np.uint8)
+    legend[:, _TILE_WIDTH : 2 * _TILE_WIDTH] = bar
+    return np.concatenate((*rows, legend))
 
 
 def export_preview(sequence: Sequence4D, path: Path, options: ExportOptions) -> None:

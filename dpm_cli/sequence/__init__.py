@@ -1,6 +1,6 @@
 """The result of a run: T frames with cameras, lazily read from a run folder or from one npz file."""
 
-from dpm_cli.sequence.describe import describe_sequence
+from dpm_cli.sequence.describe import describe_sequence, sequence_facts
 from dpm_cli.sequence.frame import FrameResult
 from dpm_cli.sequence.header import SequenceHeader
 from dpm_cli.sequence.run_folder import RunWriter, read_manifest
@@ -13,4 +13,5 @@ __all__ = [
     "SequenceHeader",
     "describe_sequence",
     "read_manifest",
+    "sequence_facts",
 ]

@@ -22,13 +22,16 @@ def describe_sequence(path: Path) -> dict[str, Any]:
         manifest = read_manifest(path)
         if manifest is not None:
             return {"kind": "unfinished run", "path": str(path), **_told(manifest)}
-    sequence = Sequence4D.open(path)
+    kind = {"kind": "run" if path.is_dir() else "sequence", "path": str(path)}
+    return {**kind, **sequence_facts(Sequence4D.open(path))}
+
+
+def sequence_facts(sequence: Sequence4D) -> dict[str, Any]:
+    """What an open sequence holds."""
     steps = np.linalg.norm(np.diff(sequence.cam2world[:, :3, 3], axis=0), axis=-1)
     height, width = sequence.size
     focal = float(np.median(sequence.intrinsics[:, 0, 0]))
     return {
-        "kind": "run" if path.is_dir() else "sequence",
-        "path": str(path),
         "model": sequence.model,
         "frames": len(sequence),
         "first_frame_s": round(float(sequence.timestamps[0]), 6),
