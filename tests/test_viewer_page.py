@@ -1,5 +1,6 @@
 """The viewer's page, read back; what it looks like was looked at in a browser."""
 
+import io
 import json
 import re
 import webbrowser
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from test_sequence import write_run
 from toy_sequence import toy_frames, toy_header
 from typer.testing import CliRunner
@@ -17,7 +19,7 @@ from dpm_cli.export import ExportOptions, export_sequence
 from dpm_cli.export.clouds import moving_cloud, static_cloud
 from dpm_cli.formats.ply import PointCloud
 from dpm_cli.formats.scene import PointScene
-from dpm_cli.formats.viewer_page import read_viewer_page, write_viewer_page
+from dpm_cli.formats.viewer_page import ViewerExtras, read_viewer_page, write_viewer_page
 from dpm_cli.sequence import Sequence4D
 
 RUNNER = CliRunner()
@@ -42,10 +44,15 @@ def scene(still, moving, name="a"):
     return PointScene(name, "toy", still, moving, poses, K, (2, 3), np.arange(count) / 10)
 
 
+def extras(count):
+    paths = np.zeros((count, 0, 3), np.float32)
+    return ViewerExtras([b""] * count, paths, paths[..., 0] > 0, np.zeros((0, 3), np.uint8))
+
+
 def test_the_page_holds_still_points_once_and_moving_ones_frame_by_frame(run, tmp_path):
     sequence = Sequence4D.open(run)
     export_sequence(sequence, "html", tmp_path / "page", ExportOptions(min_confidence=3.0))
-    found = read_viewer_page(tmp_path / "page.html")
+    found, extras = read_viewer_page(tmp_path / "page.html")
     options = ExportOptions(min_confidence=3.0)
     clouds = [
         static_cloud(sequence, options),
@@ -57,36 +64,50 @@ def test_the_page_holds_still_points_once_and_moving_ones_frame_by_frame(run, tm
         assert len(wanted) > 50
         assert np.abs(shown.points - wanted.points).max() < reach / 65535
         assert np.array_equal(shown.colors, wanted.colors)
+        assert wanted.confidence is not None
+        assert shown.confidence == pytest.approx(wanted.confidence, rel=0.012)
+    for shown, wanted in zip(found.moving, clouds[1:], strict=True):
+        assert shown.motion is not None
+        assert shown.motion == pytest.approx(wanted.motion, abs=1e-5)
+        assert np.abs(shown.motion - (0.15, 0, 0.03)).max() < 1e-5
     assert found.cam2world == pytest.approx(sequence.cam2world, abs=1e-6)
     assert found.intrinsics == pytest.approx(sequence.intrinsics)
     assert found.timestamps == pytest.approx(sequence.timestamps)
     assert (found.name, found.model, found.size) == ("walk_dpm", "toy", (24, 36))
+    for t, picture in enumerate(extras.pictures):
+        image = np.array(Image.open(io.BytesIO(picture)))
+        assert np.abs(image.mean((0, 1)) - sequence.frame(t).image.mean((0, 1))).max() < 8
+    moved = np.diff(extras.paths, axis=0)[:, np.linalg.norm(np.ptp(extras.paths, 0), axis=1) > 0.1]
+    assert moved.shape[1] > 20
+    assert np.median(moved, axis=(0, 1)) == pytest.approx((0.15, 0, 0.03), abs=0.02)
 
 
 def test_points_of_a_frame_are_shared_out(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("dpm_cli.export.scenes._PAGE_POINTS", (200, 40))
+    monkeypatch.setattr("dpm_cli.export.viewer._PAGE_POINTS", (200, 40))
     monkeypatch.setattr("dpm_cli.export.scenes._FRAME_POINTS", 5)
     export_sequence(Sequence4D.open(run), "html", tmp_path / "p", ExportOptions(max_points=100))
-    found = read_viewer_page(tmp_path / "p.html")
+    found, _ = read_viewer_page(tmp_path / "p.html")
     assert [len(c) for c in found.moving] == [10] * 4
     assert len(found.still) == 100
     export_sequence(Sequence4D.open(run), "html", tmp_path / "q")
-    assert len(read_viewer_page(tmp_path / "q.html").still) == 200
+    assert len(read_viewer_page(tmp_path / "q.html")[0].still) == 200
 
 
 def test_the_page_needs_nothing_else_and_names_cannot_break_it(tmp_path):
     name = "</script><script>alert(1)</script>"
-    write_viewer_page(tmp_path / "a.html", scene(cloud((0, 0, 1)), [cloud(), cloud()], name))
+    write_viewer_page(
+        tmp_path / "a.html", scene(cloud((0, 0, 1)), [cloud(), cloud()], name), extras(2)
+    )
     text = (tmp_path / "a.html").read_text()
     assert not re.findall(r"https?://|src=|@import|\{\{", text)
     assert text.count("<script") == 3
-    assert read_viewer_page(tmp_path / "a.html").name == name
+    assert read_viewer_page(tmp_path / "a.html")[0].name == name
 
 
 def test_a_point_too_far_does_not_take_the_others_digits(tmp_path):
     near = [(x, 0, 1.0) for x in np.linspace(-1, 1, 9)]
-    write_viewer_page(tmp_path / "a.html", scene(cloud(*near, (0, 0, 1e6)), [cloud()]))
-    found = read_viewer_page(tmp_path / "a.html").still
+    write_viewer_page(tmp_path / "a.html", scene(cloud(*near, (0, 0, 1e6)), [cloud()]), extras(1))
+    found = read_viewer_page(tmp_path / "a.html")[0].still
     assert found.points == pytest.approx(np.array(near), abs=1e-4)
 
 
@@ -106,7 +127,7 @@ def test_view_opens_the_page(run, tmp_path, monkeypatch):
     monkeypatch.setattr(webbrowser, "open", lambda url: not opened.append(url))
     result = RUNNER.invoke(app, ["view", str(run), "-q"])
     assert opened[0] == f"file://{result.stdout.strip()}"
-    assert len(read_viewer_page(Path(result.stdout.strip())).moving) == 4
+    assert len(read_viewer_page(Path(result.stdout.strip()))[0].moving) == 4
     command = ["view", str(run), "--no-browser", "-o", str(tmp_path / "v"), "-q"]
     assert RUNNER.invoke(app, command).stdout == f"{tmp_path / 'v.html'}\n"
     assert len(opened) == 1
@@ -123,7 +144,7 @@ def test_unregistered_frames_show_no_movers_and_times_rise(run, tmp_path):
     sequence.camera_ok[2] = False
     sequence.timestamps[2] = sequence.timestamps[1]
     export_sequence(sequence, "html", tmp_path / "a")
-    found = read_viewer_page(tmp_path / "a.html")
+    found, _ = read_viewer_page(tmp_path / "a.html")
     assert [len(c) > 0 for c in found.moving] == [True, True, False, True]
     assert (np.diff(found.timestamps) > 0).all()
 

@@ -123,8 +123,18 @@ def _frame_points(
         confidence=frame.confidence[keep],
         dynamic=(frame.dynamic[keep] > options.motion_threshold).astype(np.uint8) * 255,
         normals=(eye - points).astype(np.float32) if options.normals else None,
+        motion=_motion_of(frame)[keep] if moving else None,
     )
     return cloud.take(~standing_alone(points, eye)) if options.remove_outliers else cloud
+
+
+def _motion_of(frame: FrameResult) -> np.ndarray:
+    """Scene flow (H, W, 3) to the next frame; on the last one that from the frame before, 0 for a single frame."""
+    if frame.scene_flow_fwd is not None:
+        return frame.scene_flow_fwd
+    if frame.scene_flow_bwd is not None:
+        return -frame.scene_flow_bwd
+    return np.zeros((*frame.depth.shape, 3), np.float32)
 
 
 def _gather(
@@ -150,7 +160,7 @@ def _concatenate(clouds: list[PointCloud]) -> PointCloud:
         parts = [getattr(cloud, name) for cloud in clouds]
         return None if parts[0] is None else np.concatenate(parts)
 
-    names = ("points", "colors", "confidence", "dynamic", "normals", "time")
+    names = ("points", "colors", "confidence", "dynamic", "normals", "time", "motion")
     return PointCloud(**{name: joined(name) for name in names})  # pyright: ignore
 
 

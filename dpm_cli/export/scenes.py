@@ -12,22 +12,14 @@ from dpm_cli.export.options import ExportOptions
 from dpm_cli.formats.glb import write_glb
 from dpm_cli.formats.scene import PointScene
 from dpm_cli.formats.usd import write_usd
-from dpm_cli.formats.viewer_page import write_viewer_page
 from dpm_cli.sequence import Sequence4D
 
-_PAGE_POINTS = (300_000, 600_000)
-"""Still ones, and moving ones of all frames together: a page of 11 MB."""
 FILE_POINTS = (1_000_000, 2_000_000)
-"""The same of other files: a glb of 48 MB."""
+"""Still ones, and moving ones of all frames together: a glb of 48 MB."""
 _SHORTEST_S = 1e-3
 """Formats want times that rise."""
 _FRAME_POINTS = 1_000
 """A frame may have that many moving points however long the clip is."""
-
-
-def export_html(sequence: Sequence4D, path: Path, options: ExportOptions) -> None:
-    """Write the web page with the viewer."""
-    write_viewer_page(path, point_scene(sequence, options, _PAGE_POINTS))
 
 
 def export_glb(sequence: Sequence4D, path: Path, options: ExportOptions) -> None:
@@ -68,4 +60,5 @@ def point_scene(sequence: Sequence4D, options: ExportOptions, most: tuple[int, i
         intrinsics=sequence.intrinsics,
         size=sequence.size,
         timestamps=np.maximum.accumulate(sequence.timestamps - pause) + pause,
+        first=int(np.argmax(sequence.camera_ok)),
     )

@@ -51,13 +51,15 @@ class PointCloud:
     """(N, 3) float32; zeros where a reader insists on normals that nobody knows."""
     time: np.ndarray | None = None
     """(N,) float32."""
+    motion: np.ndarray | None = None
+    """(N, 3) float32 scene flow to the next frame, world; not in files of this format."""
 
     def __len__(self) -> int:
         return len(self.points)
 
     def take(self, index: np.ndarray) -> "PointCloud":
         """The points of an index or boolean mask."""
-        optional = (self.confidence, self.dynamic, self.normals, self.time)
+        optional = (self.confidence, self.dynamic, self.normals, self.time, self.motion)
         return PointCloud(
             self.points[index],
             self.colors[index],

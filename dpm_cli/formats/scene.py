@@ -30,9 +30,21 @@ class PointScene:
     """(height, width) of the images that the intrinsics are of."""
     timestamps: np.ndarray
     """(T,) seconds, rising."""
+    first: int = 0
+    """The first frame whose camera is registered."""
 
     @property
     def distance(self) -> float:
         """Median distance of all points from the first camera, world units."""
         points = np.concatenate([c.points for c in (self.still, *self.moving)])
         return float(np.median(np.linalg.norm(points - self.cam2world[0, :3, 3], axis=1)))
+
+    @property
+    def depth_range(self) -> tuple[float, float]:
+        """Depths of the nearest and the farthest still points before some cameras, without the last 2 % each."""
+        some = np.linspace(self.first, len(self.cam2world) - 1, 4).astype(int)
+        depths = [(self.still.points - pose[:3, 3]) @ pose[:3, 2] for pose in self.cam2world[some]]
+        depth = np.concatenate(depths)
+        depth = depth[depth > 0]
+        near, far = np.quantile(depth, (0.02, 0.98)) if len(depth) else (1.0, 2.0)
+        return float(near), float(max(far, near * 1.001))
