@@ -63,6 +63,7 @@ _TABLE = (
     Output("mesh", "mesh:export_mesh", (".ply", ".obj", ".glb")),
     Output("blender", "blender:export_blender"),
     Output("rerun", "rerun_file:export_rerun", (".rrd",), extra="rerun"),
+    Output("objects", "objects:export_objects"),
     Output("html", "viewer:export_html", (".html",)),
     Output("report", "report:export_report", (".html",)),
 )

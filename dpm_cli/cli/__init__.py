@@ -15,6 +15,7 @@ from dpm_cli.cli.export import export
 from dpm_cli.cli.flow import flow
 from dpm_cli.cli.info import info
 from dpm_cli.cli.models import models_app
+from dpm_cli.cli.objects import objects
 from dpm_cli.cli.reconstruct import reconstruct
 from dpm_cli.cli.report import report
 from dpm_cli.cli.synth import synth
@@ -58,6 +59,7 @@ app.command()(reconstruct)
 app.command()(flow)
 app.command()(export)
 app.command()(track)
+app.command()(objects)
 app.command()(view)
 app.command()(report)
 app.command()(info)

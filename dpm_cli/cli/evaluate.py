@@ -108,8 +108,9 @@ def evaluate(
     """Score models on data with truth, or a finished run against its truth.
 
     Errors: depth (absrel, delta), the four maps in unit mean norm (epe_p11 ...), scene flow, optical flow, cameras
-    (rot_deg, ate, rpe), motion masks, matches, focal length, each where the data can judge it; published numbers
-    stand beside ours where data and protocol are the same. With -o also every number, the worst cases as pictures.
+    (rot_deg, ate, rpe), motion masks, objects (object_found, object_rpe), matches, focal length, each where the data
+    can judge it; published numbers stand beside ours where data and protocol are the same. With -o also every number,
+    the worst cases as pictures.
 
     Data sets: sintel, sintel-clean, bonn, tum, kitti-depth, kitti-flow, kitti-sceneflow, 7scenes, movi, pointodyssey,
     spring, waymo, tapvid3d, davis, middlebury, flyingchairs, redwood, slambook, synth, each as it is published.

@@ -20,6 +20,15 @@ def write_glb(path: Path, scene: PointScene, generator: str) -> None:
 
     The one camera has the median focal lengths and no shift, for core glTF has neither zoom nor shift.
     """
+    document, times = still_document(scene, generator)
+    for t, cloud in enumerate(scene.moving):
+        if len(cloud):
+            _add_frame(document, f"frame_{t:06d}", cloud, times, t)
+    document.write(path)
+
+
+def still_document(scene: PointScene, generator: str) -> tuple[GltfDocument, np.ndarray]:
+    """What stands still and the camera with its path, and the times (T,) of the frames from 0."""
     across, up = (
         float(side / 2 / np.median(scene.intrinsics[:, i, i]))
         for i, side in enumerate(scene.size[::-1])
@@ -32,23 +41,19 @@ def write_glb(path: Path, scene: PointScene, generator: str) -> None:
     times = (scene.timestamps - scene.timestamps[0]).astype(np.float32)
     if len(scene.still):
         document.points("still", scene.still)
-    _add_camera(document, scene, times)
-    for t, cloud in enumerate(scene.moving):
-        if len(cloud):
-            _add_frame(document, f"frame_{t:06d}", cloud, times, t)
-    document.write(path)
+    node = document.node(name="camera", camera=0)
+    add_path(document, node, scene.cam2world, document.accessor(times, "SCALAR", bounds=True))
+    return document, times
 
 
-def _add_camera(document: GltfDocument, scene: PointScene, times: np.ndarray) -> None:
-    """A camera node that goes along the path."""
-    turns = Rotation.from_matrix(FLIP @ scene.cam2world[:, :3, :3] @ FLIP).as_quat()
+def add_path(document: GltfDocument, node: int, poses: np.ndarray, clock: int) -> None:
+    """Let a node go through rigid poses (T, 4, 4), given in OpenCV's axes, at the times of the accessor `clock`."""
+    turns = Rotation.from_matrix(FLIP @ poses[:, :3, :3] @ FLIP).as_quat()
     # The same rotation has two quaternions: neighbours must have that on the same side.
     turns[1:] *= np.cumprod(np.where((turns[1:] * turns[:-1]).sum(1) < 0, -1, 1))[:, None]
-    places = scene.cam2world[:, :3, 3] @ FLIP
-    node = document.node(
-        name="camera", camera=0, translation=places[0].tolist(), rotation=turns[0].tolist()
-    )
-    clock = document.accessor(times, "SCALAR", bounds=True)
+    places = poses[:, :3, 3] @ FLIP
+    start = {"translation": places[0].tolist(), "rotation": turns[0].tolist()}
+    document.json["nodes"][node].update(start)
     for path, values, kind in (("translation", places, "VEC3"), ("rotation", turns, "VEC4")):
         document.animate(node, path, clock, document.accessor(values, kind), "LINEAR")
 

@@ -7,12 +7,14 @@ import numpy as np
 import torch
 
 from dpm_cli.workshop.datasets.layout import files, folders, wrong_layout
-from dpm_cli.workshop.datasets.truth import FlowTruth, Lazy, SequenceTruth
+from dpm_cli.workshop.datasets.truth import FlowTruth, Lazy, ObjectTruth, SequenceTruth
 from dpm_cli.workshop.synthetic import ClipTruth
 from dpm_cli.workshop.synthetic.sequence_truth import read_truth
 
 _MOTION_STRIDES = (-4, -1, 1, 4)
 """Frames towards which a pixel may move to count as moving, as in the files' own `dynamic`."""
+_KEEPS = 1e-3
+"""Change of shape or place, in scene units, below which a thing is rigid: poses are in single precision."""
 
 
 def read_synth(root: Path) -> list[SequenceTruth]:
@@ -54,7 +56,30 @@ def truth_of_clip(clip: ClipTruth, name: str) -> SequenceTruth:
         flow=Lazy(pairs, flow) if pairs else None,
         four_maps=clip.pair,
         object_ids=Lazy(frames, lambda t: clip.object_id[0, t].numpy().astype(np.int64)),
+        objects=_objects(clip),
     )
+
+
+def _objects(clip: ClipTruth) -> ObjectTruth | None:
+    """Movers whose parts keep their shapes and places in the whole, each one object. None where nothing moves so."""
+    instance, mover = clip.instance[0].numpy(), clip.mover[0].numpy().astype(bool)
+    poses = clip.pose[0].double().numpy()
+    shape = np.concatenate((clip.scale[0].numpy(), clip.deform[0].numpy()), -1)
+    things = []
+    for n in np.unique(instance[mover]):
+        slots = np.flatnonzero((instance == n) & mover)
+        inside = np.linalg.inv(poses[:, slots[:1]]) @ poses[:, slots]
+        if max(np.ptp(shape[:, slots], axis=0).max(), np.ptp(inside, axis=0).max()) < _KEEPS:
+            things.append(slots)
+    if not things:
+        return None
+    # Beside the slots one place more, for the sky, which has number -1.
+    thing_of = np.full(len(instance) + 1, -1)
+    for number, slots in enumerate(things):
+        thing_of[slots] = number
+    frames = tuple(range(clip.depth.shape[1]))
+    ids = Lazy(frames, lambda t: thing_of[clip.object_id[0, t].numpy().astype(np.int64)])
+    return ObjectTruth(ids, poses[:, [slots[0] for slots in things]])
 
 
 def _moving(clip: ClipTruth, t: int) -> np.ndarray:

@@ -72,6 +72,16 @@ class TrackTruth:
 
 
 @dataclass(frozen=True, eq=False)
+class ObjectTruth:
+    """Rigid things that move by themselves, each as a whole, however many parts it is made of."""
+
+    ids: Lazy[np.ndarray]
+    """T maps (H, W) int64: number of the thing, -1 = none."""
+    poses: np.ndarray
+    """(T, N, 4, 4) float64 world from object."""
+
+
+@dataclass(frozen=True, eq=False)
 class SequenceTruth:
     """Frames and what is known about them; None = this data set does not say."""
 
@@ -97,6 +107,8 @@ class SequenceTruth:
     """T maps (H, W) int64: index into `object_poses`, -1 = does not move."""
     object_poses: np.ndarray | None = None
     """(T, N, 4, 4) float64 world_from_object of rigid objects."""
+    objects: ObjectTruth | None = None
+    """What `dpm objects` should find."""
     four_maps: Callable[[int, int], PairTruth] | None = None
     """Exact truth of any two frames where the data set itself can say; `four_maps.pair_truth` covers the rest."""
     static: bool = False

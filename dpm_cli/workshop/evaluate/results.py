@@ -18,6 +18,7 @@ MORE_IS_BETTER = frozenset(
             "scene_flow_acc_10cm",
         ),
         *("apd", "apd_dynamic", "apd_camera", "registered"),
+        *("object_found", "object_one_id"),
     )
 )
 """Shares of what is right; all other metrics are errors."""

@@ -18,6 +18,7 @@ from dpm_cli.sequence import Sequence4D
 from dpm_cli.workshop.datasets.truth import SequenceTruth
 from dpm_cli.workshop.evaluate.matched import MatchedSequence
 from dpm_cli.workshop.evaluate.motion_scores import score_flow, score_masks, score_scene_flow
+from dpm_cli.workshop.evaluate.object_scores import score_objects
 from dpm_cli.workshop.evaluate.track_scores import score_tracks
 from dpm_cli.workshop.metrics import depth as depth_metrics
 from dpm_cli.workshop.metrics import trajectory
@@ -59,6 +60,8 @@ def score_sequence(result: Sequence4D, truth: SequenceTruth) -> SequenceScore:
         values |= camera_values
         if truth.depth is not None and world is not None:
             values |= _score_clouds(matched, world)
+        if truth.objects is not None and world is not None:
+            values |= score_objects(matched, world)
         if truth.depth is None and world is not None:
             scale = float(scale_of(torch.from_numpy(world)))
     if truth.intrinsics is not None:
