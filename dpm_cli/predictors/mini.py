@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dpm_cli.geometry.camera import fov_from_focal
-from dpm_cli.matching.dis import consistency_error
+from dpm_cli.matching.consistency import consistency_error
 from dpm_cli.matching.seeded_flow import seeded_flows
 from dpm_cli.network.mini import MULTIPLE, MiniNetwork, compose
 from dpm_cli.network.mini.parallax import NOISE_PX
