@@ -8,19 +8,12 @@ import torch
 
 from dpm_cli.geometry import camera, rigid
 from dpm_cli.matching.dense_match import DenseMatch, box, structure_tensor
-from dpm_cli.predictors.geometric import (
-    complete,
-    epipolar,
-    movers,
-    pose,
-    relief,
-    robust,
-    triangulate,
-    turning,
-)
-from dpm_cli.predictors.geometric.epipolar import Matches
+from dpm_cli.predictors.geometric import complete, movers
 from dpm_cli.predictors.geometric.flow import fill_flow
 from dpm_cli.predictors.geometric.scene import Scene
+from dpm_cli.twoview import epipolar, pose, relief, robust, triangulate
+from dpm_cli.twoview import rotation as turning
+from dpm_cli.twoview.matches import Matches
 
 FOCAL = torch.tensor([300.0], dtype=torch.float64)
 

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from dpm_cli.geometry import camera, rigid
 from dpm_cli.matching import dense_match as matching
-from dpm_cli.predictors.geometric import epipolar, pose, robust, turning
-from dpm_cli.predictors.geometric.thinning import thin
 from dpm_cli.structures import FrameReader
+from dpm_cli.twoview import epipolar, pose, robust
+from dpm_cli.twoview import rotation as turning
+from dpm_cli.twoview.matches import Matches, join
 
 PRIOR_FOV_DEG = 57.0
 """Horizontal field of view of an unknown camera."""
@@ -87,8 +88,10 @@ def calibrate(frames: FrameReader, size: tuple[int, int]) -> Calibration:
     if not picked:
         return Calibration(prior_px, PRIOR_SIGMA, (), ())
     centre = torch.tensor(((width - 1) / 2, (height - 1) / 2), dtype=torch.float64)
-    parts = [thin(match, centre, count=300) for _, match in picked]
-    matches = epipolar.join(parts)
+    parts = [
+        Matches.of_flow(m.flow, m.covariance, m.consistent, centre, count=300) for _, m in picked
+    ]
+    matches = join(parts)
     low, high = (camera.focal_from_fov(f, width) for f in reversed(_FOV_RANGE_DEG))
     focals = torch.linspace(math.log(low), math.log(high), _CANDIDATES, dtype=torch.float64).exp()
     surprise = _surprise(matches, [camera.focal_from_fov(f, width) for f in _START_FOV_DEG], focals)
@@ -123,7 +126,7 @@ def _grey(images: np.ndarray) -> Tensor:
     return torch.from_numpy(np.stack([cv2.cvtColor(i, cv2.COLOR_RGB2GRAY) for i in images]))
 
 
-def _surprise(matches: epipolar.Matches, starts_px: list[float], focals: Tensor) -> Tensor:
+def _surprise(matches: Matches, starts_px: list[float], focals: Tensor) -> Tensor:
     """Negative log likelihood (pairs, candidates), at most `_PAIR_CAP` against any candidate.
 
     The moving model is tried at every candidate. The turning one has its focal length as an unknown, for its minimum
@@ -151,7 +154,7 @@ def _surprise(matches: epipolar.Matches, starts_px: list[float], focals: Tensor)
 
 
 def _moving_cost(
-    matches: epipolar.Matches, start: pose.PairPose, start_px: float, focals: Tensor, noise: Tensor
+    matches: Matches, start: pose.PairPose, start_px: float, focals: Tensor, noise: Tensor
 ) -> Tensor:
     """Cost (pairs, candidates) of the moving model refined at each focal length from a pose found at `start_px`."""
     count, batch = len(focals), len(matches.weight)
@@ -169,7 +172,7 @@ def _moving_cost(
 
 
 def _turning(
-    matches: epipolar.Matches, starts: list[pose.PairPose], starts_px: list[float], noise: Tensor
+    matches: Matches, starts: list[pose.PairPose], starts_px: list[float], noise: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Cost, log focal length and its standard deviation (pairs,) of the turning model, the best of all starts."""
     found = []
@@ -183,7 +186,7 @@ def _turning(
 
 
 def _cost(
-    fit: robust.Fit, matches: epipolar.Matches, noise: Tensor, unseen: Tensor | None = None
+    fit: robust.Fit, matches: Matches, noise: Tensor, unseen: Tensor | None = None
 ) -> Tensor:
     """Robust half squared error (B,) in units of the noise; matches share their errors.
 

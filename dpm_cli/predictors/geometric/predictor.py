@@ -12,16 +12,16 @@ from torch import Tensor
 
 from dpm_cli.geometry import camera, rigid
 from dpm_cli.matching import dense_match as matching
-from dpm_cli.predictors.geometric import pose
 from dpm_cli.predictors.geometric.calibrate import PRIOR_FOV_DEG, Calibration, calibrate
 from dpm_cli.predictors.geometric.complete import edge_links
 from dpm_cli.predictors.geometric.flow import fill_flow
 from dpm_cli.predictors.geometric.movers import nearest_on_ray
 from dpm_cli.predictors.geometric.scene import Scene, reconstruct
-from dpm_cli.predictors.geometric.thinning import thin
-from dpm_cli.predictors.geometric.triangulate import centred_rays
 from dpm_cli.predictors.protocol import Features, PredictorInfo
 from dpm_cli.structures import Clip, PairPrediction
+from dpm_cli.twoview import pose
+from dpm_cli.twoview.matches import Matches
+from dpm_cli.twoview.triangulate import centred_rays
 
 EDGE_CONTRAST = 20.0 / 255
 """Colour difference between neighbours that halves their link."""
@@ -81,7 +81,9 @@ class GeometricPredictor:
         batch, _, height, width = match.error.shape
         focal_value, centre = self._camera(height, width)
         focal_px = torch.full((batch,), focal_value, dtype=torch.float64, device=centre.device)
-        pair_pose = pose.estimate(thin(match, centre), focal_px)
+        pair_pose = pose.estimate(
+            Matches.of_flow(match.flow, match.covariance, match.consistent, centre), focal_px
+        )
         scene = reconstruct(match, both["links"], pair_pose, focal_px, centre)
         return _assemble(scene, match, pair_pose.status, focal_px, centre)
 

@@ -9,7 +9,7 @@ do; or it is turned inside out, its top near and its bottom far.
 import torch
 from torch import Tensor
 
-from dpm_cli.predictors.geometric.epipolar import Matches, both_ways, directions
+from dpm_cli.twoview.matches import Matches, both_ways, directions
 
 RELIEF = 0.4
 """Standard deviation of inverse depth over its mean. 0.43 and 0.27 in the measured depth of a street and of rooms, 0.54

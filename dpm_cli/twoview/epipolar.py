@@ -6,65 +6,16 @@ symmetric. The translation is a unit vector: its length cannot be known from two
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from dpm_cli.geometry import rigid
-from dpm_cli.predictors.geometric import robust
+from dpm_cli.twoview import robust
+from dpm_cli.twoview.matches import Matches, both_ways, directions
 
 _BEHIND = 3.0
 """Deviations behind the camera that are more than noise."""
-
-
-@dataclass(frozen=True, eq=False)
-class Matches:
-    """M matches of each of B pairs; index 0 of the second axis is image 1 to 2, index 1 image 2 to 1. float64."""
-
-    source: Tensor
-    """(B, 2, M, 2) pixels relative to the principal point."""
-    target: Tensor
-    """(B, 2, M, 2) pixels relative to the principal point of the other image."""
-    covariance: Tensor
-    """(B, 2, M, 3) of the target: xx, xy, yy in px^2."""
-    weight: Tensor
-    """(B, 2, M) 0 where the match must not be used."""
-
-    def __getitem__(self, index) -> "Matches":
-        """Some of the pairs, as a batch; also repeats them if an index occurs twice."""
-        return Matches(
-            self.source[index], self.target[index], self.covariance[index], self.weight[index]
-        )
-
-    def thin(self, step: int) -> "Matches":
-        """Every `step`-th match."""
-        return Matches(
-            *(x[:, :, ::step] for x in (self.source, self.target, self.covariance, self.weight))
-        )
-
-
-def join(parts: list[Matches]) -> Matches:
-    """Matches of several batches, which have the same number of matches a pair, as one batch."""
-    return Matches(
-        torch.cat([p.source for p in parts]),
-        torch.cat([p.target for p in parts]),
-        torch.cat([p.covariance for p in parts]),
-        torch.cat([p.weight for p in parts]),
-    )
-
-
-def directions(pixels: Tensor, focal_px: Tensor) -> Tensor:
-    """Rays (B, ..., 3) with z = 1 of centred pixels (B, ..., 2); `focal_px` is (B,)."""
-    focal = focal_px.view(-1, *[1] * (pixels.ndim - 1))
-    return torch.cat((pixels / focal, torch.ones_like(pixels[..., :1])), -1)
-
-
-def both_ways(rotation: Tensor, translation: Tensor) -> tuple[Tensor, Tensor]:
-    """Rotation (B, 2, 3, 3) and translation (B, 2, 3) of camera 2 from 1 and of camera 1 from 2."""
-    back = rotation.mT
-    t_back = -(back @ translation[..., None])[..., 0]
-    return torch.stack((rotation, back), 1), torch.stack((translation, t_back), 1)
 
 
 def distances(rotation: Tensor, translation: Tensor, matches: Matches, focal_px: Tensor) -> Tensor:

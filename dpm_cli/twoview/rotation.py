@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from dpm_cli.geometry import rigid
-from dpm_cli.predictors.geometric import robust
-from dpm_cli.predictors.geometric.epipolar import Matches, directions
+from dpm_cli.twoview import robust
+from dpm_cli.twoview.matches import Matches, directions
 
 
 def transfer_errors(rotation: Tensor, matches: Matches, focal_px: Tensor) -> Tensor:

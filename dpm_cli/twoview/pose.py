@@ -22,8 +22,9 @@ import torch
 from torch import Tensor
 
 from dpm_cli.geometry import rigid
-from dpm_cli.predictors.geometric import epipolar, relief, robust, turning
-from dpm_cli.predictors.geometric.epipolar import Matches
+from dpm_cli.twoview import epipolar, relief, robust
+from dpm_cli.twoview import rotation as turning
+from dpm_cli.twoview.matches import Matches
 
 STILL_PX = 0.35
 """A rotation that moves pixels less than this is called standing still."""
