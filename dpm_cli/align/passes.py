@@ -82,6 +82,13 @@ class Passes:
         return np.exp(np.nanmedian(seen, axis=1))
 
 
+def views_of_frame(pairs: np.ndarray, usable: np.ndarray, t: int) -> np.ndarray:
+    """(N, 2) pass and view of every usable pass (E,) of pairs (E, 2) that sees frame `t`; all where none is usable."""
+    seen = np.argwhere(pairs == t)
+    good = seen[usable[seen[:, 0]]]
+    return good if len(good) else seen
+
+
 def grid_step(passes: int, grid: tuple[int, ...]) -> int:
     """Every n-th grid point in either direction is enough for this many passes; keeps memory bounded."""
     return max(1, math.ceil(math.sqrt(2 * passes * math.prod(grid) / _MAX_VALUES)))

@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor
 
+from dpm_cli.focal import FocalEstimate
 from dpm_cli.structures import Clip, PairPrediction
 
 Features = dict[str, Tensor]
@@ -44,8 +45,11 @@ class Predictor(Protocol):
         """Name, licence and what the engine must know."""
         ...
 
-    def prepare(self, clip: Clip, intrinsics: np.ndarray | None) -> None:
-        """See the whole clip; `intrinsics` (T, 3, 3) or (3, 3) float64 at the working size, where known."""
+    def prepare(self, clip: Clip, intrinsics: np.ndarray | None) -> FocalEstimate | None:
+        """See the whole clip; `intrinsics` (T, 3, 3) or (3, 3) float64 at the working size, where known.
+
+        Returns the focal length that all maps will be made with, if the predictor had to find one for the whole clip.
+        """
         ...
 
     def encode(self, images: Tensor) -> Features:

@@ -3,16 +3,17 @@
     images -> grey, structure tensor, links           encode, once a frame
     flow both ways -> pose -> scene -> four maps      predict, once a pair
 
-It needs a focal length: given, or calibrated over the clip by `prepare`, else the prior.
+It needs a focal length: given, or found over the clip by `prepare`, else the prior.
 """
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dpm_cli.focal import FocalEstimate
+from dpm_cli.focal.clip import PRIOR_FOV_DEG, find_focal
 from dpm_cli.geometry import camera, rigid
 from dpm_cli.matching import dense_match as matching
-from dpm_cli.predictors.geometric.calibrate import PRIOR_FOV_DEG, Calibration, calibrate
 from dpm_cli.predictors.geometric.complete import edge_links
 from dpm_cli.predictors.geometric.flow import fill_flow
 from dpm_cli.predictors.geometric.movers import nearest_on_ray
@@ -33,36 +34,28 @@ class GeometricPredictor:
 
     def __init__(self, device: torch.device | str = "cpu"):
         self.device = torch.device(device)
-        self.calibration: Calibration | None = None
-        self.notes: tuple[str, ...] = ()
         self._K: np.ndarray | None = None
 
     @property
     def info(self) -> PredictorInfo:
-        """Name, licence, working size and, after `prepare`, what was found out about the focal length."""
+        """Name, licence, working size."""
         return PredictorInfo(
             name="geometric",
             weights_sha256=None,
             weights_licence="none",
             multiple=2,
             default_long_side=512,
-            notes=self.notes,
         )
 
-    def prepare(self, clip: Clip, intrinsics: np.ndarray | None) -> None:
-        """Fix the intrinsics: those given (their median if one a frame), or calibrated over the clip.
-
-        `notes` then holds what a person should read, `calibration` the numbers behind it.
-        """
-        self.calibration, self.notes = None, ()
+    def prepare(self, clip: Clip, intrinsics: np.ndarray | None) -> FocalEstimate | None:
+        """Fix the intrinsics: those given (their median if one a frame), or found from the clip's geometry."""
         if intrinsics is not None:
             self._K = np.median(np.reshape(intrinsics, (-1, 3, 3)), axis=0)
-            return
-        height, width = clip.size
-        self.calibration = calibrate(clip.frames, clip.size)
-        self.notes = (self.calibration.note(width),)
-        focal_px = torch.tensor(self.calibration.focal_px, dtype=torch.float64)
-        self._K = camera.intrinsics_matrix(focal_px, height, width).numpy()
+            return None
+        found = find_focal(clip.frames, clip.size)
+        focal_px = torch.tensor(found.focal_px, dtype=torch.float64)
+        self._K = camera.intrinsics_matrix(focal_px, *clip.size).numpy()
+        return found
 
     def encode(self, images: Tensor) -> Features:
         """Grey (B, H, W) u8, structure tensor (B, 3, H, W) and links (B, 2, H, W) of images (B, 3, H, W)."""

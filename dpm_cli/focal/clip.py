@@ -7,13 +7,15 @@ clip that cannot tell (a still camera, a pure translation along the axis) leaves
 """
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
+from dpm_cli.focal.estimate import FocalEstimate
 from dpm_cli.geometry import camera, rigid
 from dpm_cli.matching import dense_match as matching
 from dpm_cli.structures import FrameReader
@@ -25,6 +27,10 @@ PRIOR_FOV_DEG = 57.0
 """Horizontal field of view of an unknown camera."""
 PRIOR_SIGMA = 0.3
 """Of the logarithm of its focal length."""
+_INFORMED = 0.7
+"""Share of the prior's deviation that the clip must get below to have said something itself."""
+_EXACT = 0.1
+"""Deviation of log focal length below which a guess would change little, and is not asked for."""
 _FOV_RANGE_DEG = (25.0, 100.0)
 _START_FOV_DEG = (42.0, 74.0)
 """Poses are searched at these fields of view; at a wrong one a mover may explain more than the background."""
@@ -42,51 +48,63 @@ _PAIR_CAP = 8.0
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """What `prepare` found out about a clip."""
+class ClipFocal:
+    """What the clip's own geometry says."""
 
-    focal_px: float
-    log_sigma: float
-    """Standard deviation of log focal length; `PRIOR_SIGMA` if the clip says nothing."""
+    focal: FocalEstimate
+    """Its source is `clip` where that narrowed the prior, else `assumed`."""
     strides: tuple[int, ...]
     """Strides that were matched well at the anchors, one for every anchor."""
     status: tuple[str, ...]
     """What each anchor pair was: ok, rotation, still, untextured."""
 
-    @property
-    def informed(self) -> bool:
-        """True if the clip itself narrowed the focal length."""
-        return self.log_sigma < 0.7 * PRIOR_SIGMA
-
-    def with_guess(self, focal_px: float, log_sigma: float, width: int) -> "Calibration":
-        """The same evidence on a better prior: a guess from elsewhere takes the place of `PRIOR_FOV_DEG`.
-
-        All are taken as normal in log focal length; `log_sigma` is the guess's deviation, at most `PRIOR_SIGMA`.
-        """
-        prior = math.log(camera.focal_from_fov(PRIOR_FOV_DEG, width))
-        means = (math.log(self.focal_px), prior, math.log(focal_px))
-        precisions = (self.log_sigma**-2, -(PRIOR_SIGMA**-2), log_sigma**-2)
-        total = sum(precisions)
-        mean = sum(m * p for m, p in zip(means, precisions, strict=True)) / total
-        return replace(self, focal_px=math.exp(mean), log_sigma=total**-0.5)
-
-    def note(self, width: int) -> str:
-        """One line for people."""
-        fov = camera.fov_from_focal(self.focal_px, width)
-        kinds = ", ".join(f"{self.status.count(s)} {s}" for s in dict.fromkeys(self.status))
-        if self.informed:
-            error = 100 * self.log_sigma
-            return f"focal {self.focal_px:.0f} px (field of view {fov:.0f} deg) +-{error:.0f} % from the clip ({kinds})"
-        return f"focal length cannot be told from this clip ({kinds}); taking a field of view of {fov:.0f} deg"
+    @classmethod
+    def made(
+        cls, focal_px: float, sigma_log: float, strides: tuple[int, ...], status: tuple[str, ...]
+    ) -> "ClipFocal":
+        """From the numbers; says itself whether they come from the clip or from the prior."""
+        seen = ", ".join(f"{status.count(s)} {s}" for s in dict.fromkeys(status))
+        source = "clip" if sigma_log < _INFORMED * PRIOR_SIGMA else "assumed"
+        return cls(FocalEstimate(focal_px, sigma_log, source, seen), strides, status)
 
 
-def calibrate(frames: FrameReader, size: tuple[int, int]) -> Calibration:
+def find_focal(
+    frames: FrameReader,
+    size: tuple[int, int],
+    guess: Callable[[], FocalEstimate] | None = None,
+) -> FocalEstimate:
+    """Focal length of a clip of (height, width) working images: its own geometry, on a guess where that is vague.
+
+    `guess` is a predictor's, and is asked only where it would change much.
+    """
+    own = clip_focal(frames, size).focal
+    if guess is None or own.sigma_log <= _EXACT:
+        return own
+    return on_guess(own, guess(), size[1])
+
+
+def on_guess(own: FocalEstimate, guess: FocalEstimate, width: int) -> FocalEstimate:
+    """The clip's evidence on a better prior: a guess from elsewhere takes the place of `PRIOR_FOV_DEG`.
+
+    All are taken as normal in log focal length; the guess's deviation is at most `PRIOR_SIGMA`; `width` in pixels. The
+    source is the clip where it said something by itself, else the guess's.
+    """
+    prior = math.log(camera.focal_from_fov(PRIOR_FOV_DEG, width))
+    means = (math.log(own.focal_px), prior, math.log(guess.focal_px))
+    precisions = (own.sigma_log**-2, -(PRIOR_SIGMA**-2), guess.sigma_log**-2)
+    total = sum(precisions)
+    mean = sum(m * p for m, p in zip(means, precisions, strict=True)) / total
+    source = "clip" if own.source == "clip" else guess.source
+    return FocalEstimate(math.exp(mean), total**-0.5, source, own.seen)
+
+
+def clip_focal(frames: FrameReader, size: tuple[int, int]) -> ClipFocal:
     """Shared focal length of a clip of (height, width) working images, square pixels, centred principal point."""
     height, width = size
     prior_px = camera.focal_from_fov(PRIOR_FOV_DEG, width)
     picked = [_pick_pair(frames, int(a)) for a in _anchors(len(frames))]
     if not picked:
-        return Calibration(prior_px, PRIOR_SIGMA, (), ())
+        return ClipFocal.made(prior_px, PRIOR_SIGMA, (), ())
     centre = torch.tensor(((width - 1) / 2, (height - 1) / 2), dtype=torch.float64)
     parts = [
         Matches.of_flow(m.flow, m.covariance, m.consistent, centre, count=300) for _, m in picked
@@ -97,7 +115,7 @@ def calibrate(frames: FrameReader, size: tuple[int, int]) -> Calibration:
     surprise = _surprise(matches, [camera.focal_from_fov(f, width) for f in _START_FOV_DEG], focals)
     focal_px, log_sigma = _posterior(surprise, focals, prior_px)
     final = pose.estimate(matches, torch.full((len(parts),), focal_px).double())
-    return Calibration(focal_px, log_sigma, tuple(s for s, _ in picked), final.status)
+    return ClipFocal.made(focal_px, log_sigma, tuple(s for s, _ in picked), final.status)
 
 
 def _anchors(frames: int) -> np.ndarray:
@@ -185,9 +203,7 @@ def _turning(
     return cost.gather(0, best)[0], log_focal.gather(0, best)[0], spread.gather(0, best)[0]
 
 
-def _cost(
-    fit: robust.Fit, matches: Matches, noise: Tensor, unseen: Tensor | None = None
-) -> Tensor:
+def _cost(fit: robust.Fit, matches: Matches, noise: Tensor, unseen: Tensor | None = None) -> Tensor:
     """Robust half squared error (B,) in units of the noise; matches share their errors.
 
     `unseen` (B, 2 M) are matches that the model puts behind the cameras: not explained at all.
