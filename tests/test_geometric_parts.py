@@ -11,7 +11,7 @@ from dpm_cli.matching.dense_match import DenseMatch, box, structure_tensor
 from dpm_cli.predictors.geometric import complete, movers
 from dpm_cli.predictors.geometric.flow import fill_flow
 from dpm_cli.predictors.geometric.scene import Scene
-from dpm_cli.twoview import epipolar, pose, relief, robust, triangulate
+from dpm_cli.twoview import epipolar, minimise, pose, relief, triangulate
 from dpm_cli.twoview import rotation as turning
 from dpm_cli.twoview.matches import Matches
 
@@ -291,7 +291,7 @@ def test_narrow_views_with_noise_do_not_come_out_flat():
 def test_prior_moves_a_minimum_as_far_as_the_statistics_say():
     """400 values around 0, of which 100 each share one error, and a prior at 1 +- 1: a fifth of the way."""
     data = torch.randn(1, 400, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    fit = robust.minimise(
+    fit = minimise.minimise(
         lambda s: s["x"][:, None, None] - data,
         lambda s, d: {"x": s["x"] + d[:, 0]},
         {"x": torch.zeros(1, dtype=torch.float64)},

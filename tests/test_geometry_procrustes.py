@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from dpm_cli.errors import DegenerateGeometryError
-from dpm_cli.geometry.procrustes import fit_rigid, fit_robust, fit_similarity, weighted_median
+from dpm_cli.geometry.procrustes import fit_rigid, fit_robust, fit_similarity
 from dpm_cli.geometry.rigid import invert, se3_exp, so3_angle, transform
+from dpm_cli.geometry.robust import weighted_median
 from dpm_cli.geometry.similarity import invert_similarity, scale_of, sim3_exp
 
 

@@ -14,7 +14,7 @@ from dpm_cli.geometry.camera import pixel_grid, project_map
 from dpm_cli.network.mini import PRESETS, MiniNetwork
 from dpm_cli.predictors.confidence_scale import ConfidenceScale
 from dpm_cli.predictors.mini import MiniPredictor, load, network_size
-from dpm_cli.predictors.mini_status import camera_status, weighted_median
+from dpm_cli.predictors.mini_status import camera_status
 from dpm_cli.structures import Clip
 from dpm_cli.weights.mini_file import SHIPPED, load_mini, save_mini
 from dpm_cli.workshop.synthetic import sample_pairs
@@ -130,12 +130,6 @@ def test_status_tells_still_turning_and_moving_cameras():
     static = torch.ones(1, height, width)
     static[:, :, :90] = 0.02
     assert camera_status(mover, static, focal[:1]) == ("still",)
-
-
-def test_weighted_median():
-    values = torch.tensor([[3.0, 1.0, 2.0, 10.0]])
-    assert weighted_median(values, torch.tensor([[1.0, 1.0, 1.0, 0.0]])).item() == 2.0
-    assert weighted_median(values, torch.tensor([[0.1, 0.1, 0.1, 9.0]])).item() == 10.0
 
 
 def test_calibrated_confidence_is_one_over_the_error():

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from dpm_cli.geometry.camera import project
-from dpm_cli.geometry.procrustes import weighted_median
 from dpm_cli.geometry.rigid import hat, invert, transform
+from dpm_cli.geometry.robust import weighted_median
 
 _MAX_OBSERVATIONS = 150_000
 _ALIKE = 25.0

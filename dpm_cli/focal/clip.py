@@ -19,7 +19,7 @@ from dpm_cli.focal.estimate import FocalEstimate
 from dpm_cli.geometry import camera, rigid
 from dpm_cli.matching import dense_match as matching
 from dpm_cli.structures import FrameReader
-from dpm_cli.twoview import epipolar, pose, robust
+from dpm_cli.twoview import epipolar, minimise, pose
 from dpm_cli.twoview import rotation as turning
 from dpm_cli.twoview.matches import Matches, join
 
@@ -203,12 +203,14 @@ def _turning(
     return cost.gather(0, best)[0], log_focal.gather(0, best)[0], spread.gather(0, best)[0]
 
 
-def _cost(fit: robust.Fit, matches: Matches, noise: Tensor, unseen: Tensor | None = None) -> Tensor:
+def _cost(
+    fit: minimise.Fit, matches: Matches, noise: Tensor, unseen: Tensor | None = None
+) -> Tensor:
     """Robust half squared error (B,) in units of the noise; matches share their errors.
 
     `unseen` (B, 2 M) are matches that the model puts behind the cameras: not explained at all.
     """
-    gm = robust.geman_mcclure(fit.residuals, 3 * noise)
+    gm = minimise.costs(fit.residuals, 3 * noise)
     if unseen is not None:
         gm = gm.masked_fill(unseen, 1.0)
     return 4.5 * (matches.weight.flatten(1) * gm).sum(1) / _CORRELATED

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from dpm_cli.focal.estimate import FocalEstimate
-from dpm_cli.geometry.procrustes import weighted_median
+from dpm_cli.geometry.robust import weighted_median
 
 _LEAST_SIGMA = 1e-3
 """Deviation of log focal length that no pass is believed to beat; keeps a few overconfident passes from deciding

@@ -12,7 +12,7 @@ from torch import Tensor
 from dpm_cli.errors import DegenerateGeometryError
 from dpm_cli.geometry.pnp_refine import PnpProblem, PnpState, gram, make_problem, refine, system
 from dpm_cli.geometry.pnp_start import EXPLAINED, start_pose, thin
-from dpm_cli.geometry.procrustes import weighted_median
+from dpm_cli.geometry.robust import weighted_median
 
 _MIN_POINTS = 6
 _COARSE_POINTS = 4096

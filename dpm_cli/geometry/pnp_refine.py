@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from dpm_cli.geometry.camera import rays
-from dpm_cli.geometry.procrustes import weighted_median
 from dpm_cli.geometry.rigid import se3_exp, transform
+from dpm_cli.geometry.robust import weighted_median
 
 _WIDTH = 4.0
 """Width of the Geman-McClure weight in units of the residuals' robust deviation."""

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from dpm_cli.geometry.pnp_refine import PnpProblem, gram, linearise, make_problem, refine
-from dpm_cli.geometry.procrustes import weighted_median
 from dpm_cli.geometry.rigid import rigid, so3_exp
+from dpm_cli.geometry.robust import weighted_median
 
 _POINTS = 384
 _MIN_POINTS = 6

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from dpm_cli.geometry import rigid
-from dpm_cli.twoview import robust
+from dpm_cli.twoview import minimise
+from dpm_cli.twoview.lines import line_terms, variance_along
 from dpm_cli.twoview.matches import Matches, both_ways, directions
 
 _BEHIND = 3.0
@@ -24,14 +25,12 @@ def distances(rotation: Tensor, translation: Tensor, matches: Matches, focal_px:
     turned = directions(matches.source, focal_px) @ R.mT
     normal = torch.linalg.cross(t[:, :, None].expand_as(turned), turned)
     target = directions(matches.target, focal_px)
-    nx, ny = normal[..., 0], normal[..., 1]
-    cxx, cxy, cyy = matches.covariance.unbind(-1)
-    variance = nx * nx * cxx + 2 * nx * ny * cxy + ny * ny * cyy
+    variance = variance_along(normal[..., :2], matches.covariance)
     size = (variance + 1e-18).sqrt() / focal_px[:, None, None]
     return ((target * normal).sum(-1) / size).flatten(1)[..., None]
 
 
-def retract(state: robust.State, delta: Tensor) -> robust.State:
+def retract(state: minimise.State, delta: Tensor) -> minimise.State:
     """Move rotation by delta[:, :3] (left) and the unit translation by delta[:, 3:5] in its tangent plane."""
     t = state["translation"]
     helper = torch.eye(3, dtype=t.dtype, device=t.device)[t.abs().argmin(-1)]
@@ -51,13 +50,13 @@ def refine(
     prior: Callable[[Tensor, Tensor], Tensor] | None = None,
     correlated: Tensor | float = 1.0,
     width: float = 3.0,
-) -> robust.Fit:
+) -> minimise.Fit:
     """Robust pose from a start (B, 3, 3), (B, 3); state keys rotation, translation.
 
-    `prior(rotation, translation)` (B, P), `correlated` and `width` are as in `robust.minimise`.
+    `prior(rotation, translation)` (B, P), `correlated` and `width` are as in `minimise.minimise`.
     """
     start = {"rotation": rotation, "translation": translation}
-    return robust.minimise(
+    return minimise.minimise(
         lambda s: distances(s["rotation"], s["translation"], matches, focal_px),
         retract,
         start,
@@ -99,10 +98,7 @@ def _parallax(
     turned = directions(matches.source, focal_px) @ R.mT
     focal = focal_px[:, None, None, None]
     target = matches.target / focal
-    along = t[:, :, None, :2] - target * t[:, :, None, 2:]
-    along = along / along.norm(dim=-1, keepdim=True).clamp_min(1e-9)
-    parallax_px = ((target * turned[..., 2:] - turned[..., :2]) * along * focal).sum(-1)
-    cxx, cxy, cyy = matches.covariance.unbind(-1)
-    ax, ay = along.unbind(-1)
-    sigma = (ax * ax * cxx + 2 * ax * ay * cxy + ay * ay * cyy).sqrt()
-    return parallax_px, sigma
+    terms = line_terms(turned, target, t[:, :, None])
+    along = terms.along / terms.along.norm(dim=-1, keepdim=True).clamp_min(1e-9)
+    parallax_px = (terms.shift * along * focal).sum(-1)
+    return parallax_px, variance_along(along, matches.covariance).sqrt()

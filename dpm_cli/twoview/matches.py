@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from dpm_cli.geometry.camera import pixel_grid
+from dpm_cli.twoview.lines import with_z
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +74,7 @@ def join(parts: list[Matches]) -> Matches:
 def directions(pixels: Tensor, focal_px: Tensor) -> Tensor:
     """Rays (B, ..., 3) with z = 1 of centred pixels (B, ..., 2); `focal_px` is (B,)."""
     focal = focal_px.view(-1, *[1] * (pixels.ndim - 1))
-    return torch.cat((pixels / focal, torch.ones_like(pixels[..., :1])), -1)
+    return with_z(pixels / focal)
 
 
 def both_ways(rotation: Tensor, translation: Tensor) -> tuple[Tensor, Tensor]:
