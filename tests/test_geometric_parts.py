@@ -10,7 +10,7 @@ from dpm_cli.geometry import camera, rigid
 from dpm_cli.matching.dense_match import DenseMatch, box, structure_tensor
 from dpm_cli.predictors.geometric import complete, movers
 from dpm_cli.predictors.geometric.flow import fill_flow
-from dpm_cli.predictors.geometric.scene import Scene
+from dpm_cli.predictors.geometric.scene import PairScene
 from dpm_cli.twoview import epipolar, minimise, pose, relief, triangulate
 from dpm_cli.twoview import rotation as turning
 from dpm_cli.twoview.matches import Matches
@@ -318,7 +318,7 @@ def flow_case(share: float, length: float, sigma: float = 0.1):
     error = torch.where(back, 0.0, 30.0)
     match = DenseMatch(flow, error, torch.zeros(1, 2, height, width, 3), back)
     ones = torch.ones(2, height, width)
-    scene = Scene(ones / 2, sigma * ones, -ones, ones, other[:, :3, :3], other[:, :3, 3])
+    scene = PairScene(ones / 2, sigma * ones, -ones, ones, other[:, :3, :3], other[:, :3, 3])
     return fill_flow(own, other, match, scene, focal.expand(2), torch.zeros(2))[..., 0], back[0]
 
 

@@ -1,8 +1,9 @@
 """A stream of pairs becomes a stream of predictions: each frame is encoded once, pairs are predicted in batches.
 
-Frames come from a `FrameReader`, predictions leave as `PairPrediction` in float32. The engine is the only place
-with autocast, and it knows no model by name. Features live in a least-recently-used cache, so memory does not
-grow with the clip. When memory ends the batch is halved, once per size, and that is said.
+Frames come from a `FrameReader`, predictions leave as `PairPrediction`. The engine knows no model by name; it opens an
+autocast region of the asked dtype, inside which a predictor may set its own precision. Features live in a
+least-recently-used cache, so memory does not grow with the clip. When memory ends the batch is halved for good, and
+that is said once.
 """
 
 from collections import OrderedDict
@@ -104,9 +105,9 @@ def predict_pairs(
     finished = np.zeros(len(pairs), bool)
     for start, stop in done:
         finished[start:stop] = True
+    size = batch_size
     for border in range(0, len(pairs), batch_size):
         start, end = border, min(border + batch_size, len(pairs))
-        size = end - start
         while start < end:
             stop = min(start + size, end)
             if finished[start:stop].all():
@@ -117,11 +118,11 @@ def predict_pairs(
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                if size == 1:
+                if stop - start == 1:
                     raise MemoryExhaustedError(
                         "out of memory for a single pair: use a smaller --size or --device cpu"
                     ) from None
-                size = max(1, size // 2)
+                size = (stop - start) // 2
                 reporter.note(f"out of memory: going on with {size} pairs at a time")
                 if device.type == "cuda":
                     torch.cuda.empty_cache()

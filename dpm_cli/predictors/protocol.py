@@ -1,4 +1,4 @@
-"""The protocol every predictor follows (spec section 5), so that the engine knows no model by name.
+"""The protocol every predictor follows, so that the engine knows no model by name.
 
     predictor.prepare(clip, intrinsics)        once a clip: focal, strides; may be skipped
     features = predictor.encode(images)        once a frame, in batches

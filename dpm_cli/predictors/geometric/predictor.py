@@ -17,7 +17,7 @@ from dpm_cli.matching import dense_match as matching
 from dpm_cli.predictors.geometric.complete import edge_links
 from dpm_cli.predictors.geometric.flow import fill_flow
 from dpm_cli.predictors.geometric.movers import nearest_on_ray
-from dpm_cli.predictors.geometric.scene import Scene, reconstruct
+from dpm_cli.predictors.geometric.scene import PairScene, reconstruct
 from dpm_cli.predictors.protocol import Features, PredictorInfo
 from dpm_cli.structures import Clip, PairPrediction
 from dpm_cli.twoview import pose
@@ -94,7 +94,7 @@ class GeometricPredictor:
 
 
 def _assemble(
-    scene: Scene,
+    scene: PairScene,
     match: matching.DenseMatch,
     status: tuple[str, ...],
     focal_px: Tensor,
@@ -127,7 +127,7 @@ def _assemble(
     )
 
 
-def _confidence(scene: Scene, step: Tensor) -> Tensor:
+def _confidence(scene: PairScene, step: Tensor) -> Tensor:
     """Confidence (B, 2, 2, H, W): a mover's place at the other time is as uncertain as its step is long."""
     sigma = scene.relative_sigma
     other = (sigma.square() + (step.norm(dim=-1) * scene.inverse_depth).square()).sqrt()

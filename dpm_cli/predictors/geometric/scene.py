@@ -34,7 +34,7 @@ INFINITY = 0.06
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class PairScene:
     """N views; inverse depth in units that make its median 1."""
 
     inverse_depth: Tensor
@@ -53,8 +53,8 @@ class Scene:
 
 def reconstruct(
     match: DenseMatch, links: Tensor, pose: PairPose, focal_px: Tensor, centre: Tensor
-) -> Scene:
-    """Scene of B pairs from dense matches, image links (B, 2, 2, H, W), poses and focal (B,) px."""
+) -> PairScene:
+    """PairScene of B pairs from dense matches, image links (B, 2, 2, H, W), poses and focal (B,) px."""
     R, t = (x.flatten(0, 1).float() for x in both_ways(pose.rotation, pose.translation))
     focal = focal_px.float().repeat_interleave(2)
     noise = pose.noise.float().repeat_interleave(2)
@@ -72,7 +72,7 @@ def reconstruct(
     valid_odds = ((rho - INFINITY) * 60).clamp(-4, 4)
     rho = rho.clamp_min(FARTHEST)
     sigma = _relative_sigma(rho, weight, baseline)
-    return Scene(rho, sigma, odds, valid_odds, R, t * median[:, 0])
+    return PairScene(rho, sigma, odds, valid_odds, R, t * median[:, 0])
 
 
 def _typical(parallax: Parallax, seen: Tensor, odds: Tensor) -> Tensor:
