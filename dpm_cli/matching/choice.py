@@ -3,13 +3,13 @@
 import cv2
 import numpy as np
 
-from dpm_cli.matching.consistency import comes_back, targets
+from dpm_cli.matching.consistency import comes_back, follow
 
 _AROUND = 11
 """Pixels across that share one error of the flow."""
 _CLAMP_PX = 20.0
 _LOOKS, _OUTSIDE = 2.0, 0.5
-"""Weights of the share of census signs that differ, and of landing outside, beside a lost forward-backward check (1)."""
+"""Weights of the share of unlike census signs and of landing outside, beside 1 for flow that does not come back."""
 _RADIUS = 3
 _GREY_STEP = 4
 """Grey levels within which two pixels count as equal."""
@@ -44,7 +44,7 @@ def _cost(
     mean_square = cv2.blur(np.minimum(error, _CLAMP_PX) ** 2, (_AROUND, _AROUND))
     # A running sum over a flat zero may end a rounding error below it.
     error = np.sqrt(np.maximum(mean_square, 0))
-    brought = cv2.remap(grey_2, targets(flow), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # pyright: ignore
+    brought = follow(grey_2, flow)
     unlike = np.zeros(flow.shape[:2], np.float32)
     for sign, other in zip(signs, _census(brought), strict=True):
         unlike += sign != other

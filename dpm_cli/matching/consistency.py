@@ -43,11 +43,19 @@ def targets(flow: np.ndarray) -> np.ndarray:
     return flow + np.stack((x, y), -1)
 
 
+def follow(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """What `image` (H, W) or (H, W, C) shows where flow (H, W, 2) leads; its edges are repeated outside."""
+    there = targets(flow)
+    return cv2.remap(
+        image, there[..., 0], there[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+
+
 def comes_back(flow: np.ndarray, back: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Forward-backward error (H, W) in pixels of flow (H, W, 2) against `back`, and whether it lands inside."""
-    there = targets(flow)
-    returned = cv2.remap(back, there, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # pyright: ignore
-    difference = flow + returned
+    difference = flow + follow(back, flow)
     error = np.sqrt(np.einsum("...i,...i->...", difference, difference))
+    there = targets(flow)
     limit = np.array((flow.shape[1] - 1, flow.shape[0] - 1), np.float32)
-    return error, ((there >= 0) & (there <= limit)).all(-1)
+    inside = np.logical_and(there >= 0, there <= limit).all(axis=-1)
+    return error, np.asarray(inside)

@@ -33,9 +33,7 @@ def spread(matches: SparseMatches, picture_1: Picture, picture_2: Picture) -> np
     interpolator.setUsePostProcessing(True)
     interpolator.setFGSLambda(500.0)
     interpolator.setFGSSigma(1.5)
-    flow = interpolator.interpolate(
-        picture_1.rgb, matches.source, picture_2.rgb, matches.target
-    )
+    flow = interpolator.interpolate(picture_1.rgb, matches.source, picture_2.rgb, matches.target)
     return flow if np.isfinite(flow).all() else None
 
 
@@ -46,9 +44,7 @@ def trusted(flow: np.ndarray, back: np.ndarray) -> np.ndarray:
     return inside & (error < COMES_BACK_PX + COMES_BACK_SHARE * length)
 
 
-def clean(
-    flow: np.ndarray, back: np.ndarray, picture_1: Picture, picture_2: Picture
-) -> np.ndarray:
+def clean(flow: np.ndarray, back: np.ndarray, picture_1: Picture, picture_2: Picture) -> np.ndarray:
     """Flow (H, W, 2) with what does not come back replaced from its surroundings, and refined."""
     height, width = flow.shape[:2]
     step = max(_STEP_PX, int(np.ceil(np.sqrt(height * width / _MOST))))

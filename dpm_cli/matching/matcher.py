@@ -92,9 +92,7 @@ class Matcher:
         if missing:
             assert self._frames is not None
             frames = sorted({f for t in missing for f in (t, t + 1)})
-            pictures = dict(
-                zip(frames, map(self._picture, self._frames.read(frames)), strict=True)
-            )
+            pictures = dict(zip(frames, map(self._picture, self._frames.read(frames)), strict=True))
             steps = pool.map(lambda t: self._step(t, pictures[t], pictures[t + 1]), missing)
             self._steps.update(zip(missing, steps, strict=True))
         for t in wanted:

@@ -7,8 +7,6 @@
 Knows images only, neither cameras nor points.
 """
 
-import numpy as np
-
 from dpm_cli.matching.choice import Both, best_of
 from dpm_cli.matching.common_motion import without_common_motion
 from dpm_cli.matching.dis import dis_flow

@@ -1,4 +1,4 @@
-"""One image as the matcher sees it; what matching needs of a single image is computed once, however many pairs it is in."""
+"""One image as the matcher sees it: what it needs of a single image is computed once, however many pairs it is in."""
 
 from functools import cached_property
 
