@@ -82,7 +82,7 @@ def object_facts(sequence: Sequence4D, found: Objects) -> list[dict[str, Any]]:
                 "size": [float(f"{v:.4g}") for v in found.size[n]],
                 "color": "#" + found.colors[n].tobytes().hex(),
                 "path_length": float(np.linalg.norm(np.diff(places, axis=0), axis=1).sum()),
-                "pixels": int((found.labels == n + 1).sum() / len(frames)),
+                "pixels": int(found.pixels[frames, n].mean()),
             }
         )
     return facts
@@ -127,7 +127,7 @@ def _write_glb(sequence: Sequence4D, found: Objects, path: Path, options: Export
 
 def _own_points(sequence: Sequence4D, found: Objects, n: int) -> PointCloud:
     """Points of object `n` in its own frame, from the frame of the clip in which most of it is seen."""
-    t = int((found.labels == n + 1).sum((1, 2)).argmax())
+    t = int(found.largest[n])
     frame, pose, mask = sequence.frame(t), found.world_from_object[t, n], found.labels[t] == n + 1
     points = frame.points(sequence.cam2world[t], sequence.intrinsics[t])[mask]
     own = (points - pose[:3, 3]) @ pose[:3, :3]

@@ -30,8 +30,8 @@ class Objects:
     """(T, H, W) uint16: 1 to N, 0 where no object is; working size."""
     world_from_object: np.ndarray
     """(T, N, 4, 4) float64, rigid; that of the nearest frame that has one where the object is not seen."""
-    seen: np.ndarray
-    """(T, N) bool."""
+    pixels: np.ndarray
+    """(T, N) int64, how many each has; none where it is not seen."""
     residual: np.ndarray
     """(T, N) float64, median distance of its points from the rigid motion to the next frame, world units; 0 = none."""
     moved: np.ndarray
@@ -40,6 +40,16 @@ class Objects:
     """(N, 3) float64 extent along the axes of its own frame, of the inner 90 % of its points, world units."""
     colors: np.ndarray
     """(N, 3) uint8, the median of its pixels."""
+
+    @property
+    def seen(self) -> np.ndarray:
+        """(T, N) bool."""
+        return self.pixels > 0
+
+    @property
+    def largest(self) -> np.ndarray:
+        """(N,) int64, the frame in which each has the most pixels."""
+        return self.pixels.argmax(0)
 
 
 @dataclass(eq=False)
@@ -134,20 +144,23 @@ def _motion(views: tuple[_View, _View], masks: tuple[np.ndarray, np.ndarray]) ->
 
 def _collect(sequence: Sequence4D, regions: np.ndarray, tracks: list[_Track]) -> Objects:
     """Objects of the tracks that are kept."""
-    count = len(sequence)
-    labels = np.zeros_like(regions)
-    poses = np.tile(np.eye(4), (count, len(tracks), 1, 1))
-    seen = np.zeros((count, len(tracks)), bool)
-    residual, moved = np.zeros((2, count, len(tracks)))
+    shape = len(sequence), len(tracks)
+    number_of = np.zeros((len(sequence), int(regions.max()) + 1), np.uint16)
+    residual, moved = np.zeros((2, *shape))
     for n, track in enumerate(tracks):
         for t, region in track.regions.items():
-            labels[t][regions[t] == region] = n + 1
-            seen[t, n] = True
+            number_of[t, region] = n + 1
         for t, motion in track.motions.items():
             residual[t, n], moved[t, n] = motion.residual, motion.moved
-        poses[:, n] = _poses(sequence, labels, n, track)
-    size, colors = _looks(sequence, labels, poses, len(tracks))
-    return Objects(labels, poses, seen, residual, moved, size, colors)
+    pixels = np.zeros(shape, np.int64)
+    for t, numbers in enumerate(number_of):
+        regions[t] = numbers[regions[t]]
+        pixels[t] = np.bincount(regions[t].ravel(), minlength=len(tracks) + 1)[1:]
+    poses = np.tile(np.eye(4), (*shape, 1, 1))
+    for n, track in enumerate(tracks):
+        poses[:, n] = _poses(sequence, regions, n, track)
+    size, colors = _looks(sequence, regions, poses, pixels.argmax(0))
+    return Objects(regions, poses, pixels, residual, moved, size, colors)
 
 
 def _poses(sequence: Sequence4D, labels: np.ndarray, n: int, track: _Track) -> np.ndarray:
@@ -165,12 +178,11 @@ def _poses(sequence: Sequence4D, labels: np.ndarray, n: int, track: _Track) -> n
 
 
 def _looks(
-    sequence: Sequence4D, labels: np.ndarray, poses: np.ndarray, count: int
+    sequence: Sequence4D, labels: np.ndarray, poses: np.ndarray, largest: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Size (N, 3) and colour (N, 3) of all objects, from the frame in which each has the most pixels."""
-    size, colors = np.zeros((count, 3)), np.zeros((count, 3), np.uint8)
-    for n in range(count):
-        t = int((labels == n + 1).sum((1, 2)).argmax())
+    size, colors = np.zeros((len(largest), 3)), np.zeros((len(largest), 3), np.uint8)
+    for n, t in enumerate(largest.tolist()):
         mask, points, image = (
             labels[t] == n + 1,
             sequence.read(t, "points"),
