@@ -8,12 +8,12 @@ import numpy as np
 import plane_world as world
 import pytest
 import torch
+from dpm_cli.matching.seeds import flow_starts
 
 from dpm_cli.focal import FocalEstimate
 from dpm_cli.focal.clip import PRIOR_FOV_DEG, PRIOR_SIGMA, find_focal, on_guess
 from dpm_cli.geometry import camera, rigid
 from dpm_cli.matching.dis import consistency_error, dis_flow, pair_flows
-from dpm_cli.matching.seeds import flow_starts
 from dpm_cli.predictors.geometric import GeometricPredictor
 from dpm_cli.structures import Clip
 

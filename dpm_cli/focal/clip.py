@@ -17,7 +17,10 @@ from torch import Tensor
 
 from dpm_cli.focal.estimate import FocalEstimate
 from dpm_cli.geometry import camera, rigid
-from dpm_cli.matching import dense_match as matching
+from dpm_cli.matching.dense_match import DenseMatch, dense_match, structure_tensor
+from dpm_cli.matching.dis import dis_flow
+from dpm_cli.matching.interpolate import trusted
+from dpm_cli.matching.matcher import Matcher
 from dpm_cli.structures import FrameReader
 from dpm_cli.twoview import epipolar, minimise, pose
 from dpm_cli.twoview import rotation as turning
@@ -37,6 +40,8 @@ _START_FOV_DEG = (42.0, 74.0)
 _CANDIDATES = 12
 _ANCHORS = 8
 _STRIDES = (16, 8, 4, 2, 1)
+_OVERLAP = 0.65
+"""Share of the picture that must be matched for a stride to be long enough."""
 _SHARPEST = 0.06
 """Least deviation of log focal length that one pair may claim: the candidates lie 0.15 apart."""
 _MOVING_EXTRA = 3.0
@@ -71,13 +76,14 @@ class ClipFocal:
 def find_focal(
     frames: FrameReader,
     size: tuple[int, int],
+    matcher: Matcher,
     guess: Callable[[], FocalEstimate] | None = None,
 ) -> FocalEstimate:
     """Focal length of a clip of (height, width) working images: its own geometry, on a guess where that is vague.
 
-    `guess` is a predictor's, and is asked only where it would change much.
+    `matcher` has begun with the clip. `guess` is a predictor's, and is asked only where it would change much.
     """
-    own = clip_focal(frames, size).focal
+    own = clip_focal(frames, size, matcher).focal
     if guess is None or own.sigma_log <= _EXACT:
         return own
     return on_guess(own, guess(), size[1])
@@ -98,11 +104,11 @@ def on_guess(own: FocalEstimate, guess: FocalEstimate, width: int) -> FocalEstim
     return FocalEstimate(math.exp(mean), total**-0.5, source, own.seen)
 
 
-def clip_focal(frames: FrameReader, size: tuple[int, int]) -> ClipFocal:
+def clip_focal(frames: FrameReader, size: tuple[int, int], matcher: Matcher) -> ClipFocal:
     """Shared focal length of a clip of (height, width) working images, square pixels, centred principal point."""
     height, width = size
     prior_px = camera.focal_from_fov(PRIOR_FOV_DEG, width)
-    picked = [_pick_pair(frames, int(a)) for a in _anchors(len(frames))]
+    picked = [_pick_pair(frames, int(a), matcher) for a in _anchors(len(frames))]
     if not picked:
         return ClipFocal.made(prior_px, PRIOR_SIGMA, (), ())
     centre = torch.tensor(((width - 1) / 2, (height - 1) / 2), dtype=torch.float64)
@@ -123,25 +129,30 @@ def _anchors(frames: int) -> np.ndarray:
     return np.unique(np.linspace(0, max(frames - 2, 0), min(_ANCHORS, frames - 1)).astype(int))
 
 
-def _pick_pair(frames: FrameReader, anchor: int) -> tuple[int, matching.DenseMatch]:
-    """The longest stride that still matches 65 % of the anchor's picture, and its matches."""
+def _pick_pair(frames: FrameReader, anchor: int, matcher: Matcher) -> tuple[int, DenseMatch]:
+    """The longest stride that still matches two thirds of the anchor's picture, and its matches."""
     strides = [s for s in _STRIDES if s < max(len(frames) - anchor, 2)]
-    best: tuple[float, int, matching.DenseMatch] | None = None
+    shares = []
     for stride in strides:
         grey = _grey(frames.read([anchor, anchor + stride]))
-        tensors = matching.structure_tensor(grey.float())
-        match = matching.dense_match(grey[None], tensors[None], seeded=False)
-        share = float(match.consistent.float().mean())
-        if best is None or share > best[0]:
-            best = (share, stride, match)
-        if share > 0.65:
+        shares.append(_matched(*grey))
+        if shares[-1] > _OVERLAP:
             break
-    assert best is not None
-    return best[1], best[2]
+    stride = strides[int(np.argmax(shares))]
+    pair = frames.read([anchor, anchor + stride])
+    images = torch.from_numpy(pair).permute(0, 3, 1, 2).float() / 255
+    tensors = structure_tensor(torch.from_numpy(_grey(pair)).float())
+    rows = torch.tensor([[anchor, anchor + stride]])
+    return stride, dense_match(matcher.flows(images[:1], images[1:], rows), tensors[None])
 
 
-def _grey(images: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.stack([cv2.cvtColor(i, cv2.COLOR_RGB2GRAY) for i in images]))
+def _matched(grey_1: np.ndarray, grey_2: np.ndarray) -> float:
+    """Share of image 1 (H, W) uint8 whose plain flow comes back; cheap, for the choice of the stride only."""
+    return float(trusted(dis_flow(grey_1, grey_2), dis_flow(grey_2, grey_1)).mean())
+
+
+def _grey(images: np.ndarray) -> np.ndarray:
+    return np.stack([cv2.cvtColor(i, cv2.COLOR_RGB2GRAY) for i in images])
 
 
 def _surprise(matches: Matches, starts_px: list[float], focals: Tensor) -> Tensor:

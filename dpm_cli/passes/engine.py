@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from dpm_cli.errors import MemoryExhaustedError
-from dpm_cli.predictors.protocol import Features, Predictor
+from dpm_cli.predictors.protocol import FRAME, Features, Predictor
 from dpm_cli.progress import Reporter, SilentReporter
 from dpm_cli.structures import FrameReader, PairPrediction
 
@@ -57,6 +57,7 @@ class FeatureCache:
             self._kept.move_to_end(index)
         singles = [self._kept[int(i)] for i in indices]
         joined = {k: torch.cat([f[k] for f in singles]) for k in singles[0]}
+        joined[FRAME] = torch.tensor([int(i) for i in indices])
         while len(self._kept) > max(self.capacity, len(wanted)):
             self._kept.popitem(last=False)
         return joined

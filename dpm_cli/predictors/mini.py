@@ -1,4 +1,4 @@
-"""dpm-mini: the network in the wheel. Matching by DIS both ways, geometry and motion by the network.
+"""dpm-mini: the network in the wheel. Matching by `dpm_cli.matching`, geometry and motion by the network.
 
 The network works near the size it was trained at, whatever the images' size; its maps are brought to full size along
 the images' edges and turned to points there with the full flow. So rays, motion boundaries and flow have full detail,
@@ -16,15 +16,15 @@ from torch import Tensor
 from dpm_cli.focal import FocalEstimate
 from dpm_cli.focal.clip import find_focal
 from dpm_cli.focal.network import guess_focal
-from dpm_cli.matching.dis import consistency_error
-from dpm_cli.matching.seeded_flow import seeded_flows
+from dpm_cli.matching.consistency import consistency_error
+from dpm_cli.matching.matcher import Matcher
 from dpm_cli.network.mini import MULTIPLE, MiniNetwork, compose
 from dpm_cli.network.mini.parallax import NOISE_PX
 from dpm_cli.network.mini.upsample import upsample
 from dpm_cli.network.mini.warp import half_diagonal
 from dpm_cli.predictors.confidence_scale import ConfidenceScale
 from dpm_cli.predictors.mini_status import camera_status
-from dpm_cli.predictors.protocol import Features, PredictorInfo
+from dpm_cli.predictors.protocol import Features, PredictorInfo, frame_rows
 from dpm_cli.structures import Clip, PairPrediction
 from dpm_cli.weights.mini_file import load_mini
 
@@ -59,7 +59,7 @@ class MiniPredictor:
         self.network = network.to(device=device).eval()
         self.scale = scale
         self.device = device
-        self.workers = torch.get_num_threads()
+        self.matcher = Matcher(torch.get_num_threads())
         self._sha256 = sha256
         self._focal: float | None = None
         self._centre: tuple[float, float] | None = None
@@ -79,6 +79,7 @@ class MiniPredictor:
     def prepare(self, clip: Clip, intrinsics: np.ndarray | None) -> FocalEstimate | None:
         """Fix one focal length for the clip: the given one, else by geometry and the network's guess."""
         self._focal, self._centre = None, None
+        self.matcher.begin(clip.frames)
         if intrinsics is not None:
             K = np.asarray(intrinsics, np.float64).reshape(-1, 3, 3)
             focal_px = float(np.median(np.sqrt(K[:, 0, 0] * K[:, 1, 1])))
@@ -87,14 +88,17 @@ class MiniPredictor:
             return None
         if len(clip) < 2:
             return None
-        found = find_focal(clip.frames, clip.size, lambda: guess_focal(clip, self._focal_px))
+        found = find_focal(
+            clip.frames, clip.size, self.matcher, lambda: guess_focal(clip, self._focal_px)
+        )
         self._focal = found.focal_px / half_diagonal(*clip.size)
         return found
 
     @torch.inference_mode()
     def _focal_px(self, first: Tensor, second: Tensor) -> Tensor:
         """The network's focal lengths (B,) float64, pixels of images (B, 3, H, W)."""
-        out, _ = self._run(first.to(self.device), second.to(self.device))
+        first, second = first.to(self.device), second.to(self.device)
+        out = self._run(first, second, self.matcher.flows(first, second))
         return out.log_focal.exp().double() * half_diagonal(*first.shape[-2:])
 
     def encode(self, images: Tensor) -> Features:
@@ -103,15 +107,15 @@ class MiniPredictor:
 
     @torch.inference_mode()
     def predict(self, features_1: Features, features_2: Features) -> PairPrediction:
-        """Four dynamic point maps a pair, DIS flow, motion and validity logits, status of the camera."""
+        """Four dynamic point maps a pair, measured flow, motion and validity logits, status of the camera."""
         first, second = features_1["image"], features_2["image"]
         with torch.autocast(first.device.type, enabled=False):
-            return self._predict(first, second)
+            flow = self.matcher.flows(first, second, frame_rows(features_1, features_2))
+            return self._predict(first, second, flow)
 
-    def _run(self, first: Tensor, second: Tensor):
-        """Network's output at its own size, and the flow (B, 2, H, W, 2) at full size."""
+    def _run(self, first: Tensor, second: Tensor, flow: Tensor):
+        """Network's output at its own size from the flow (B, 2, H, W, 2) at full size."""
         height, width = first.shape[-2:]
-        flow = seeded_flows(first, second, self.workers)
         small_size = network_size(height, width)
         images = torch.stack((first, second), 1).flatten(0, 1)
         small = F.interpolate(images, small_size, mode="bilinear", antialias=True).unflatten(
@@ -128,10 +132,10 @@ class MiniPredictor:
             )
         # Flow is measured at full size, so that in the network's smaller pixels its error is smaller too.
         noise_px = torch.full((len(first),), NOISE_PX * small_size[1] / width, device=flow.device)
-        return self.network(small, moved, known, noise_px), flow
+        return self.network(small, moved, known, noise_px)
 
-    def _predict(self, first: Tensor, second: Tensor) -> PairPrediction:
-        out, flow = self._run(first, second)
+    def _predict(self, first: Tensor, second: Tensor, flow: Tensor) -> PairPrediction:
+        out = self._run(first, second, flow)
         guide = torch.stack((first, second), 1).flatten(0, 1)
         maps = upsample(out.maps.flatten(0, 1), guide).unflatten(0, (-1, 2))
         # The shipped weights' correction of the flow is no better than none at this size (model card).

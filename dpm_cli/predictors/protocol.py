@@ -4,19 +4,30 @@
     features = predictor.encode(images)        once a frame, in batches
     prediction = predictor.predict(f1, f2)     once a directed pair, in batches
 
-Features are a dict of tensors, each with the batch as first axis, so the engine can cache, split and join them.
+Features are a dict of tensors, each with the batch as first axis, so the engine can cache, split and join them. The
+engine adds `FRAME`, the number of the frame in the clip, for predictors that look at more of the clip than the pair.
 """
 
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from dpm_cli.focal import FocalEstimate
 from dpm_cli.structures import Clip, PairPrediction
 
 Features = dict[str, Tensor]
+FRAME = "frame"
+"""Key of the frame numbers (B,) int64 in the features that the engine hands to `predict`."""
+
+
+def frame_rows(features_1: Features, features_2: Features) -> Tensor | None:
+    """Frame numbers (B, 2) of the pairs, where the features come from a clip."""
+    if FRAME not in features_1:
+        return None
+    return torch.stack((features_1[FRAME], features_2[FRAME]), 1)
 
 
 @dataclass(frozen=True)
