@@ -204,7 +204,7 @@ def test_expected_error_is_the_trace_of_the_covariance_and_grows_where_flow_is_l
     assert not match.consistent[0, 0, 48:72, 68:112].any()
 
 
-def test_expected_error_is_right_on_a_textured_shift():
+def test_expected_error_covers_smooth_noise():
     """On flow of smooth noise of known size the mean error is not above twice what is expected, nor far below it."""
     first, second = shifted(5)
     flow = Matcher(1).flows(first, second)
