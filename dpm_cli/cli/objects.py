@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from dpm_cli.cli.options import RUN, setting
+
 
 def objects(
     run: Annotated[Path, typer.Argument(help="Run folder, or an npz of dpm export.")],
@@ -14,11 +16,9 @@ def objects(
         typer.Option("-o", "--output", help="Folder to write. Default: <run>_objects."),
     ] = None,
     motion_threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="Motion score that counts as moving.")
-    ] = 0.5,
-    min_confidence: Annotated[
-        float, typer.Option(min=0, help="Leave less certain still points out of the glb.")
-    ] = 2.0,
+        float, setting("motion_threshold", min=0, max=1)
+    ] = RUN.motion_threshold,
+    min_confidence: Annotated[float, setting("min_confidence", min=0)] = RUN.min_confidence,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,

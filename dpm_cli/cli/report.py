@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from dpm_cli.cli.options import RUN, setting
+
 
 def report(
     run: Annotated[Path, typer.Argument(help="Run folder, or an npz of dpm export.")],
@@ -13,9 +15,7 @@ def report(
         Path | None,
         typer.Option("-o", "--output", help="Page to write. Default: <run>_report.html."),
     ] = None,
-    min_confidence: Annotated[
-        float, typer.Option(min=0, help="Leave less certain points out of pictures.")
-    ] = 2.0,
+    min_confidence: Annotated[float, setting("min_confidence", min=0)] = RUN.min_confidence,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
