@@ -1,4 +1,4 @@
-"""Flow of a pair: found where the motion is large, as exact as plain search where it is small, honest about its error."""
+"""Flow of a pair: found where the motion is large, exact where it is small, honest about its error."""
 
 import cv2
 import numpy as np
@@ -124,7 +124,7 @@ def test_forward_backward_error_is_the_same_for_arrays_and_tensors():
 
 def test_the_better_candidate_is_taken_pixel_by_pixel():
     first, second = (picture(i) for i in shifted(5))
-    right = np.broadcast_to(np.float32((-5, 0)), (*SIZE, 2))
+    right = np.broadcast_to(np.array((-5, 0), np.float32), (*SIZE, 2))
     mixed, back = right.copy(), -right.copy()
     mixed[:, :100] += 9
     other, other_back = right.copy(), -right.copy()
@@ -137,7 +137,10 @@ def test_the_better_candidate_is_taken_pixel_by_pixel():
 
 def test_what_does_not_come_back_is_taken_from_around_it():
     first, second = (picture(i) for i in shifted(5))
-    flow, back = np.full((*SIZE, 2), np.float32((-5, 0))), np.full((*SIZE, 2), np.float32((5, 0)))
+    flow, back = (
+        np.full((*SIZE, 2), np.array((-5, 0), np.float32)),
+        np.full((*SIZE, 2), np.array((5, 0), np.float32)),
+    )
     flow[50:70, 80:110] = (3, 7)
     assert not trusted(flow, back)[52:68, 84:106].any()
     cleaned = clean(flow, back, first, second)
@@ -175,7 +178,7 @@ def test_without_matches_there_is_no_common_motion():
 
 
 def test_composed_flow_is_the_sum_of_constant_steps_and_follows_the_ground():
-    steps = [np.full((*SIZE, 2), np.float32(v)) for v in ((2, 1), (-1, 3))]
+    steps = [np.full((*SIZE, 2), np.array(v, np.float32)) for v in ((2, 1), (-1, 3))]
     np.testing.assert_allclose(compose(steps), np.full((*SIZE, 2), (1, 4)), atol=1e-5)
     x = np.mgrid[: SIZE[0], : SIZE[1]][1].astype(np.float32)
     grows = np.stack((0.1 * x, 0 * x), -1)
@@ -252,7 +255,7 @@ def written(folder, name, flow):
 def test_given_flow_is_used_at_the_working_size(tmp_path):
     """Files at twice the size, Middlebury, KITTI and npz; unknown pixels are filled from their surroundings."""
     frames, images = clip_of_shifts(3)
-    big = np.full((2 * SIZE[0], 2 * SIZE[1], 2), np.float32((6, -2)))
+    big = np.full((2 * SIZE[0], 2 * SIZE[1], 2), np.array((6, -2), np.float32))
     known = np.ones(big.shape[:2], bool)
     known[40:80, 60:100] = False
     write_flo(tmp_path / "fwd_000010_000011.flo", FlowField(big, known))

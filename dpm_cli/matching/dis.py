@@ -43,7 +43,15 @@ def pair_flows(images_1: Tensor, images_2: Tensor, preset: Preset = "medium") ->
     Index 0 of the second axis is image 1 to 2, index 1 is image 2 to 1. The result is on the images' device.
     """
     both = torch.stack((images_1, images_2), 1)
-    pairs = (both.detach().clamp(0, 1) * 255).round().byte().permute(0, 1, 3, 4, 2).cpu().numpy()
+    pairs = (
+        (both.detach().clamp(0, 1) * 255)
+        .round()
+        .byte()
+        .permute(0, 1, 3, 4, 2)
+        .contiguous()
+        .cpu()
+        .numpy()
+    )
     grey = [[cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in pair] for pair in pairs]
     flows = [np.stack((dis_flow(a, b, preset), dis_flow(b, a, preset))) for a, b in grey]
     return torch.from_numpy(np.stack(flows)).to(images_1.device)

@@ -1,12 +1,13 @@
 """Where predictors get their flow from: given by the user or measured, for batches of pairs, in threads.
 
-A clip tells which frames there are, so that flow between frames far apart can also go by way of those between them,
-and flow that the user brought can be found by its name. Without a clip a pair is just two images.
+A clip tells which frames there are, so that a motion too large for a search can start by way of the frames between, and
+flow that the user brought can be found by its name. Without a clip a pair is just two images.
 """
 
 import zlib
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 
 import numpy as np
 import torch
@@ -35,6 +36,7 @@ class Matcher:
         self.thorough = thorough
         self.given: UserFlow | None = None
         self._frames: FrameReader | None = None
+        self._lock = Lock()
         self._pictures: OrderedDict[int, Picture] = OrderedDict()
         self._steps: OrderedDict[int, Both] = OrderedDict()
 
@@ -53,11 +55,10 @@ class Matcher:
             rows: (B, 2) frame numbers in the clip, where the pairs are of it.
         """
         both = torch.stack((images_1, images_2), 1).detach().clamp(0, 1)
-        arrays = (both * 255).round().byte().permute(0, 1, 3, 4, 2).cpu().numpy()
+        arrays = (both * 255).round().byte().permute(0, 1, 3, 4, 2).contiguous().cpu().numpy()
         pairs = [(self._picture(a), self._picture(b)) for a, b in arrays]
         numbers = [None] * len(pairs) if rows is None or self._frames is None else rows.tolist()
         with ThreadPoolExecutor(self.workers) as pool:
-            self._measure_steps(numbers, pool)
             found = list(pool.map(self._flow, pairs, numbers))
         stacked = torch.from_numpy(np.stack([np.stack(f) for f in found]))
         return stacked.to(images_1.device)
@@ -66,51 +67,40 @@ class Matcher:
         if numbers is None:
             return measure_flow(*pair, thorough=self.thorough)
         i, j = numbers
+        if j - i == 1:
+            return self._step(i, *pair)
         if self.given is not None and (flow := self.given.read(i, j, pair[0].size)) is not None:
             return flow
-        if j - i == 1:
-            return self._steps[i]
-        chained = self._chained(i, j)
-        return measure_flow(
-            *pair, thorough=self.thorough, starts=() if chained is None else (chained,)
-        )
+        return measure_flow(*pair, thorough=self.thorough, way_round=lambda: self._chained(i, j))
 
     def _chained(self, i: int, j: int) -> Both | None:
-        """Flow by way of the frames between, where it is near enough and every step is known."""
-        if not (1 < j - i <= FARTHEST_CHAIN) or any(t not in self._steps for t in range(i, j)):
+        """Flow by way of the frames between, where they are near enough."""
+        if self._frames is None or not 1 < j - i <= FARTHEST_CHAIN:
             return None
-        steps = [self._steps[t] for t in range(i, j)]
+        pictures = [self._picture(image) for image in self._frames.read(range(i, j + 1))]
+        steps = [self._step(i + k, *pictures[k : k + 2]) for k in range(j - i)]
         return compose([s[0] for s in steps]), compose([s[1] for s in reversed(steps)])
 
-    def _measure_steps(self, numbers: list, pool: ThreadPoolExecutor) -> None:
-        """Measure the neighbours on the way of pairs (i, j) that are not known yet."""
-        wanted: dict[int, None] = {}
-        for pair in numbers:
-            if pair is not None and 1 <= pair[1] - pair[0] <= FARTHEST_CHAIN:
-                wanted.update(dict.fromkeys(range(pair[0], pair[1])))
-        missing = [t for t in wanted if t not in self._steps]
-        if missing:
-            assert self._frames is not None
-            frames = sorted({f for t in missing for f in (t, t + 1)})
-            pictures = dict(zip(frames, map(self._picture, self._frames.read(frames)), strict=True))
-            steps = pool.map(lambda t: self._step(t, pictures[t], pictures[t + 1]), missing)
-            self._steps.update(zip(missing, steps, strict=True))
-        for t in wanted:
-            self._steps.move_to_end(t)
-        while len(self._steps) > max(_STEPS, len(wanted)):
-            self._steps.popitem(last=False)
-
     def _step(self, t: int, first: Picture, second: Picture) -> Both:
-        if self.given is not None and (flow := self.given.read(t, t + 1, first.size)) is not None:
-            return flow
-        return measure_flow(first, second, thorough=self.thorough)
+        """Flow between frames t and t + 1, kept; given or measured."""
+        with self._lock:
+            known = self._steps.get(t)
+        if known is None:
+            given = None if self.given is None else self.given.read(t, t + 1, first.size)
+            known = given or measure_flow(first, second, thorough=self.thorough)
+        with self._lock:
+            self._steps[t] = known
+            self._steps.move_to_end(t)
+            while len(self._steps) > _STEPS:
+                self._steps.popitem(last=False)
+        return known
 
     def _picture(self, image: np.ndarray) -> Picture:
         """The picture of an image (H, W, 3) uint8, kept by what it shows."""
         key = zlib.crc32(image.tobytes())
-        if key not in self._pictures:
-            self._pictures[key] = Picture(image)
-        self._pictures.move_to_end(key)
-        while len(self._pictures) > _PICTURES:
-            self._pictures.popitem(last=False)
-        return self._pictures[key]
+        with self._lock:
+            picture = self._pictures.pop(key, None) or Picture(image)
+            self._pictures[key] = picture
+            while len(self._pictures) > _PICTURES:
+                self._pictures.popitem(last=False)
+        return picture
