@@ -1,9 +1,9 @@
-"""Passes become frames: every pass that sees a frame, scaled by the alignment, votes for its depth, motion and flow.
+"""Passes become frames: every pass that sees a frame, scaled by the alignment, votes for its depth and flow.
 
 Depth is the confidence-weighted median in log depth (a mean would make flying pixels between near and far).
 Scene flow and optical flow come from the passes of neighbouring frames; scene flow is rescaled with its pixel's
-fused depth, so that it stays attached to the fused points. Motion is the larger score of all passes, and what does not
-move by it has no scene flow: the rest is noise of the maps (`moving_share`).
+fused depth, so that it stays attached to the fused points. What does not move by the clip's motion score
+(`dpm_cli.motion`) has no scene flow: the rest is noise of the maps (`moving_share`).
 """
 
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dpm_cli.align import DepthCorrection, fuse_log_depth
+from dpm_cli.motion.look import Look
 from dpm_cli.passes.store import DensePass, PassStore
 from dpm_cli.sequence import FrameResult
 from dpm_cli.structures import Cameras
@@ -41,6 +42,20 @@ class AlignedPasses:
 
 
 @dataclass(frozen=True, eq=False)
+class FusedDepth:
+    """What the passes say of a frame's depth together."""
+
+    log_depth: np.ndarray
+    """(H, W) float32, z in the frame's camera, log of world units."""
+    confidence: np.ndarray
+    """(H, W) float32, 1 / expected relative error."""
+    valid: np.ndarray
+    """(H, W) bool."""
+    opinion: np.ndarray
+    """(H, W) float32 0..1, middle motion score of the passes."""
+
+
+@dataclass(frozen=True, eq=False)
 class _Motion:
     """Scene flow (H, W, 3) in the world, optical flow (H, W, 2), its validity (H, W)."""
 
@@ -49,22 +64,13 @@ class _Motion:
     flow_valid: np.ndarray
 
 
-def fuse_frame(
-    t: int, image: np.ndarray, passes: AlignedPasses, moving_mask: np.ndarray | None = None
-) -> FrameResult:
-    """Everything known of frame `t`.
-
-    Args:
-        t: frame number.
-        image: (H, W, 3) uint8 working image.
-        passes: the aligned passes.
-        moving_mask: (H, W) bool of the user, replaces the motion score.
-    """
+def fuse_depth(t: int, passes: AlignedPasses) -> FusedDepth:
+    """Depth of frame `t` and what the predictor thinks of its motion."""
     seen = passes.of_frame(t)
-    dense = {e: passes.store.read_dense(e) for e, _ in seen}
-    log_depth = np.stack([dense[e].log_depth[v] + passes.log_scale[e, v] for e, v in seen])
-    valid = np.stack([dense[e].valid[v] for e, v in seen])
-    confidence = np.stack([dense[e].confidence[v] for e, v in seen])
+    dense = [(passes.store.read_dense(e), e, v) for e, v in seen]
+    log_depth = np.stack([d.log_depth[v] + passes.log_scale[e, v] for d, e, v in dense])
+    valid = np.stack([d.valid[v] for d, _, v in dense])
+    confidence = np.stack([d.confidence[v] for d, _, v in dense])
     fused, fused_confidence = fuse_log_depth(
         log_depth, np.where(valid, confidence, confidence * 1e-3)
     )
@@ -72,17 +78,59 @@ def fuse_frame(
         log_depth_factor, log_confidence_factor = passes.correction.at_size(t, fused.shape)
         fused = fused + log_depth_factor
         fused_confidence = fused_confidence * np.exp(log_confidence_factor)
-    depth = np.exp(np.clip(fused, -20, 20)).astype(np.float32)
-    score = np.max([dense[e].motion[v] for e, v in seen], axis=0)
-    is_valid = (valid * confidence).sum(0) >= 0.5 * confidence.sum(0)
-    dynamic = (score if moving_mask is None else moving_mask).astype(np.float32)
+    return FusedDepth(
+        log_depth=np.clip(fused, -20, 20).astype(np.float32),
+        confidence=fused_confidence.astype(np.float32),
+        valid=(valid * confidence).sum(0) >= 0.5 * confidence.sum(0),
+        opinion=np.median([d.motion[v] for d, _, v in dense], axis=0).astype(np.float32),
+    )
+
+
+def looks_at(t: int, passes: AlignedPasses, farthest: int | None = None) -> list[Look]:
+    """Frame `t` as every usable pass shows it, those of at most `farthest` frames if given; none without a camera."""
+    cameras = passes.cameras
+    found = []
+    for e, v in passes.of_frame(t):
+        other = int(passes.pairs[e, 1 - v])
+        stride = abs(other - t)
+        known = passes.usable[e] and cameras.registered[t] and cameras.registered[other]
+        if not stride or not known or (farthest is not None and stride > farthest):
+            continue
+        dense = passes.store.read_dense(e)
+        found.append(
+            Look(
+                other=other,
+                stride=stride,
+                flow=dense.flow[v],
+                back=dense.flow[1 - v],
+                other_from_own=np.linalg.inv(cameras.cam2world[other]) @ cameras.cam2world[t],
+                K_own=cameras.intrinsics[t],
+                K_other=cameras.intrinsics[other],
+            )
+        )
+    return found
+
+
+def fuse_frame(
+    t: int, image: np.ndarray, fused: FusedDepth, dynamic: np.ndarray, passes: AlignedPasses
+) -> FrameResult:
+    """Everything known of frame `t`.
+
+    Args:
+        t: frame number.
+        image: (H, W, 3) uint8 working image.
+        fused: its depth.
+        dynamic: (H, W) float32, its motion score.
+        passes: the aligned passes.
+    """
+    depth = np.exp(fused.log_depth)
     forward = _motion(t, t + 1, depth, dynamic, passes)
     backward = _motion(t, t - 1, depth, dynamic, passes)
     return FrameResult(
         image=image,
         depth=depth,
-        confidence=fused_confidence.astype(np.float32),
-        valid=is_valid,
+        confidence=fused.confidence,
+        valid=fused.valid,
         dynamic=dynamic,
         scene_flow_fwd=forward.scene_flow if forward else None,
         flow_fwd=forward.flow if forward else None,
@@ -116,8 +164,6 @@ def _motion(
     number, view = int(found[0]), 0 if t < other else 1
     dense: DensePass = passes.store.read_dense(number)
     assert dense.scene_flow is not None
-    assert dense.flow is not None
-    assert dense.flow_visible is not None
     own_scale = depth / np.exp(np.clip(dense.log_depth[view], -20, 20))
     kept = moving_share(dynamic) * own_scale
     world_from_cam1 = passes.cameras.cam2world[pair[0], :3, :3]

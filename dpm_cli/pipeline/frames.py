@@ -1,9 +1,12 @@
 """Fuse every frame and write it; what is written already is kept."""
 
+from pathlib import Path
+
 import numpy as np
 
 from dpm_cli.passes.fusion import flow_residual_px, fuse_frame
 from dpm_cli.pipeline.align_run import AlignedRun
+from dpm_cli.pipeline.motion_run import ClipMotion
 from dpm_cli.pipeline.user_masks import UserMasks
 from dpm_cli.progress import Reporter
 from dpm_cli.sequence import RunWriter, SequenceHeader
@@ -15,19 +18,26 @@ def fuse_run(
     aligned: AlignedRun,
     masks: UserMasks | None,
     model: str,
+    work: Path,
     writer: RunWriter,
     reporter: Reporter,
 ) -> dict[str, float]:
-    """Write `cameras.npz` and all frames; returns what the manifest says of their quality."""
+    """Write `cameras.npz` and all frames; returns what the manifest says of their quality.
+
+    `work` is a folder for what later steps need of every frame. The user's masks replace the motion score.
+    """
     cameras, shot = aligned.passes.cameras, aligned.shot
     writer.write_cameras(
         SequenceHeader.of_clip(clip, cameras, scale="arbitrary", model=model, shot=shot)
     )
+    motion = ClipMotion(aligned.passes, work)
+    motion.prepare(len(clip), reporter)
     residuals, confident, moving = [], [], []
     with reporter.task("frames", len(clip)) as advance:
         for t in range(len(clip)):
-            mask = masks.read(t) if masks else None
-            frame = fuse_frame(t, clip.frames.read([t])[0], aligned.passes, mask)
+            dynamic = masks.read(t) if masks else motion.score(t, clip.frames)
+            image, depth = clip.frames.read([t])[0], motion.frame(t).depth
+            frame = fuse_frame(t, image, depth, dynamic.astype(np.float32), aligned.passes)
             writer.write_frame(t, frame)
             confident.append(
                 float(np.median(frame.confidence[frame.valid])) if frame.valid.any() else 0.0

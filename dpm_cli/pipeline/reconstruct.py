@@ -220,7 +220,7 @@ def _compute(target, settings, machine, plan, writer, watch, reporter) -> None:
     with watch.time("align"):
         aligned = align_run(clip, pairs, store, K, settings, reporter)
     with watch.time("fuse"):
-        quality = fuse_run(clip, aligned, masks, info.name, writer, reporter)
+        quality = fuse_run(clip, aligned, masks, info.name, work / "motion", writer, reporter)
     writer.write_manifest(
         {
             "focal_px": float(np.median(aligned.passes.cameras.intrinsics[:, 0, 0])),

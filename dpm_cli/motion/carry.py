@@ -1,0 +1,83 @@
+"""Log odds of motion carried along the flow, to what looks like the same surface, and turned into a score.
+
+Time: a pixel's neighbours in the clip see the same thing, at the place where the flow leads, and are asked too.
+Space: an edge-aware solver (fast global smoother, Min et al., IEEE TIP 2014) spreads what is certain up to the edges of
+the image; holes and specks too small to be a thing are filled by what is around them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from dpm_cli.motion.evidence import Evidence
+from dpm_cli.motion.look import landing, sampled
+
+NEIGHBOURS = 2
+"""Frames before and after that are asked."""
+_NEIGHBOUR_WEIGHT = 0.5
+_SMOOTHNESS = 400.0
+_SAME_COLOUR = 6.0
+"""Grey levels within which neighbouring pixels belong together."""
+_SMALLEST = 4e-4
+"""Share of the picture below which a hole or a speck is no thing."""
+_BARELY = 0.1
+"""Log odds."""
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbour:
+    """What another frame says, and the way to it."""
+
+    flow: np.ndarray
+    """(H, W, 2) float32 to that frame."""
+    seen: np.ndarray
+    """(H, W) bool."""
+    evidence: Evidence
+
+
+def motion_scores(
+    image: np.ndarray, evidence: Evidence, neighbours: Sequence[Neighbour]
+) -> np.ndarray:
+    """Score (H, W) float32 in 0..1 that a pixel moves by itself; 0.5 is the threshold.
+
+    Args:
+        image: (H, W, 3) uint8.
+        evidence: of this frame.
+        neighbours: frames near by.
+    """
+    weight = evidence.certainty.copy()
+    total = evidence.log_odds * weight
+    for near in neighbours:
+        target = landing(near.flow)
+        share = _NEIGHBOUR_WEIGHT * near.seen * sampled(near.evidence.certainty, target)
+        total += share * sampled(near.evidence.log_odds, target)
+        weight += share
+    smooth = along_edges(image, total / weight, np.minimum(weight, 1))
+    return 1 / (1 + np.exp(-without_specks(smooth)))
+
+
+def along_edges(image: np.ndarray, values: np.ndarray, certainty: np.ndarray) -> np.ndarray:
+    """Mean of values (H, W) by certainty (H, W) over what looks alike in image (H, W, 3)."""
+    total, share = (
+        cv2.ximgproc.fastGlobalSmootherFilter(
+            image, np.ascontiguousarray(m, np.float32), _SMOOTHNESS, _SAME_COLOUR
+        )
+        for m in (values * certainty, certainty)
+    )
+    return total / np.maximum(share, 1e-6)
+
+
+def without_specks(log_odds: np.ndarray) -> np.ndarray:
+    """Log odds (H, W) with every connected part smaller than a thing put on its surroundings' side, barely."""
+    out = log_odds.copy()
+    smallest = _SMALLEST * log_odds.size
+    for moving in (True, False):
+        side = ((out > 0) == moving).astype(np.uint8)
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(side, connectivity=4)
+        small = stats[:, cv2.CC_STAT_AREA] < smallest
+        small[0] = False
+        if count > 1 and small.any():
+            out = np.where(small[labels], -_BARELY if moving else _BARELY, out)
+    return out

@@ -1,0 +1,104 @@
+"""One frame as another frame sees it: the flow that was measured, and the flow that a static world would have.
+
+A static point of log depth l, seen from the other camera, lies at pixel p(l). The residual is measured flow minus
+p(l) - u; dp/dl is how far a wrong depth moves p, along the epipolar line. So the residual across that line speaks of
+motion whatever the depth, and the one along it only as far as the depth is sure.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+_NEAREST = 1e-3
+"""Depth in the other camera, of that in its own, below which a projection means nothing."""
+_COMES_BACK_PX = 1.0
+_COMES_BACK_SHARE = 0.03
+"""Forward-backward error at which a pixel still counts as seen: a pixel, plus this share of the flow's length."""
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """Frame t seen in frame `other` by one pass."""
+
+    other: int
+    stride: int
+    """Frames between the two."""
+    flow: np.ndarray
+    """(H, W, 2) float32 pixels, from frame t to the other."""
+    back: np.ndarray
+    """(H, W, 2) float32 pixels, from the other to frame t."""
+    other_from_own: np.ndarray
+    """(4, 4) camera t to the other camera."""
+    K_own: np.ndarray
+    """(3, 3)."""
+    K_other: np.ndarray
+    """(3, 3)."""
+
+    def seen(self) -> np.ndarray:
+        """(H, W) bool: lands inside the other picture and comes back, so nothing hides the point there."""
+        height, width = self.flow.shape[:2]
+        target = landing(self.flow)
+        x, y = target[..., 0], target[..., 1]
+        error = self.flow + sampled(self.back, target)
+        allowed = _COMES_BACK_PX + _COMES_BACK_SHARE * norm(self.flow)
+        inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+        return inside & (norm(error) < allowed)
+
+
+@dataclass(frozen=True, eq=False)
+class Parallax:
+    """What a static world of a given depth does not explain of a look."""
+
+    residual: np.ndarray
+    """(H, W, 2) float32 pixels, measured minus static flow."""
+    per_log_depth: np.ndarray
+    """(H, W, 2) float32, pixels by which a static point moves per unit of log depth."""
+    before: np.ndarray
+    """(H, W) bool: in front of the other camera."""
+
+
+def parallax(log_depth: np.ndarray, look: Look) -> Parallax:
+    """Residual and depth sensitivity at `log_depth` (H, W) of frame t."""
+    pixels = pixel_map(*log_depth.shape)
+    K, R = look.K_own, look.other_from_own[:3, :3].astype(np.float32)
+    x, y = (pixels[..., a] - np.float32(K[a, 2]) for a in (0, 1))
+    x, y = x / np.float32(K[0, 0]), y / np.float32(K[1, 1])
+    step = look.other_from_own[:3, 3].astype(np.float32)
+    near = np.exp(-log_depth)
+    turned = [R[a, 0] * x + R[a, 1] * y + R[a, 2] for a in range(3)]
+    z = turned[2] + step[2] * near
+    before = z > _NEAREST
+    z = np.maximum(z, _NEAREST)
+    residual = np.empty_like(look.flow)
+    slope = np.empty_like(look.flow)
+    for a in (0, 1):
+        focal, centre = np.float32(look.K_other[a, a]), np.float32(look.K_other[a, 2])
+        ratio = (turned[a] + step[a] * near) / z
+        residual[..., a] = pixels[..., a] + look.flow[..., a] - (ratio * focal + centre)
+        slope[..., a] = (ratio * step[2] - step[a]) * (near / z * focal)
+    return Parallax(residual, slope, before)
+
+
+def pixel_map(height: int, width: int) -> np.ndarray:
+    """(H, W, 2) float32 of (x, y)."""
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    return np.stack((x, y), -1)
+
+
+def landing(flow: np.ndarray) -> np.ndarray:
+    """(H, W, 2) float32, where each pixel lands."""
+    return pixel_map(*flow.shape[:2]) + flow
+
+
+def sampled(maps: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """Values of maps (H, W) or (H, W, C) at pixels (H, W, 2), bilinear; edges are repeated."""
+    x, y = np.ascontiguousarray(pixels[..., 0]), np.ascontiguousarray(pixels[..., 1])
+    return cv2.remap(maps, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def norm(vectors: np.ndarray) -> np.ndarray:
+    """Length (H, W) of vectors (H, W, 2)."""
+    return cv2.magnitude(
+        np.ascontiguousarray(vectors[..., 0]), np.ascontiguousarray(vectors[..., 1])
+    )

@@ -1,0 +1,74 @@
+"""The clip's own stage after alignment: depth and motion of every frame from all passes that see it.
+
+First each frame for itself, written to the work folder; then each with its neighbours in time. Nothing holds the clip.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dpm_cli.files import atomic_path
+from dpm_cli.motion.carry import NEIGHBOURS, Neighbour, motion_scores
+from dpm_cli.motion.evidence import Evidence, motion_evidence
+from dpm_cli.passes.fusion import AlignedPasses, FusedDepth, fuse_depth, looks_at
+from dpm_cli.progress import Reporter
+from dpm_cli.structures import FrameReader
+
+_KEPT = 2 * NEIGHBOURS + 2
+"""Frames in memory."""
+
+
+@dataclass(frozen=True, eq=False)
+class SeenFrame:
+    """A frame by itself."""
+
+    depth: FusedDepth
+    evidence: Evidence
+
+
+class ClipMotion:
+    """Depth and evidence of the frames of a clip, on disk in `folder`, read when asked for."""
+
+    def __init__(self, passes: AlignedPasses, folder: Path):
+        self.passes, self.folder = passes, folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._kept: OrderedDict[int, SeenFrame] = OrderedDict()
+
+    def prepare(self, count: int, reporter: Reporter) -> None:
+        """Look at every frame that an earlier run has not looked at."""
+        with reporter.task("motion", count) as advance:
+            for t in range(count):
+                if not self._path(t).is_file():
+                    depth = fuse_depth(t, self.passes)
+                    looks = looks_at(t, self.passes)
+                    seen = motion_evidence(depth.log_depth, depth.confidence, looks, depth.opinion)
+                    with atomic_path(self._path(t)) as path:
+                        np.savez(path, **vars(depth), **vars(seen))
+                advance()
+
+    def frame(self, t: int) -> SeenFrame:
+        """What was found of frame `t`."""
+        if t not in self._kept:
+            with np.load(self._path(t)) as data:
+                depth, seen = (
+                    {k: data[k] for k in kind.__dataclass_fields__}
+                    for kind in (FusedDepth, Evidence)
+                )
+            self._kept[t] = SeenFrame(FusedDepth(**depth), Evidence(**seen))
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(t)
+        return self._kept[t]
+
+    def score(self, t: int, frames: FrameReader) -> np.ndarray:
+        """(H, W) float32 motion score of frame `t`."""
+        near = [
+            Neighbour(look.flow, look.seen(), self.frame(look.other).evidence)
+            for look in looks_at(t, self.passes, farthest=NEIGHBOURS)
+        ]
+        return motion_scores(frames.read([t])[0], self.frame(t).evidence, near)
+
+    def _path(self, t: int) -> Path:
+        return self.folder / f"{t:06d}.npz"
