@@ -8,7 +8,7 @@ from analytic_scene import MOVER, analytic_clip
 
 from dpm_cli.motion.carry import Neighbour, motion_scores, without_specks
 from dpm_cli.motion.evidence import Evidence, motion_evidence
-from dpm_cli.motion.look import Look, norm, parallax
+from dpm_cli.motion.look import Look, measured, norm, parallax
 
 SIZE = (48, 64)
 T = 3
@@ -44,7 +44,7 @@ def is_mover(clip, t: int) -> np.ndarray:
 def evidence(clip, looks, log_depth=None, confidence=50.0, opinion=0.5) -> Evidence:
     depth = true_depth(clip, T) if log_depth is None else log_depth
     full = (np.full(SIZE, v, np.float32) for v in (confidence, opinion))
-    return motion_evidence(depth, next(full), looks, next(full))
+    return motion_evidence(*full, [measured(depth, look) for look in looks])
 
 
 def test_a_static_world_explains_its_own_flow_exactly(clip):

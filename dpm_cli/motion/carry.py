@@ -1,8 +1,8 @@
 """Log odds of motion carried along the flow, to what looks like the same surface, and turned into a score.
 
 Time: a pixel's neighbours in the clip see the same thing, at the place where the flow leads, and are asked too.
-Space: an edge-aware solver (fast global smoother, Min et al., IEEE TIP 2014) spreads what is certain up to the edges of
-the image; holes and specks too small to be a thing are filled by what is around them.
+Space: what is certain is spread up to the edges of the image; holes and specks too small to be a thing are filled by
+what is around them.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from dpm_cli.motion.edges import mean_along_edges
 from dpm_cli.motion.evidence import Evidence
 from dpm_cli.motion.look import landing, sampled
 
@@ -18,8 +19,6 @@ NEIGHBOURS = 2
 """Frames before and after that are asked."""
 _NEIGHBOUR_WEIGHT = 0.5
 _SMOOTHNESS = 400.0
-_SAME_COLOUR = 6.0
-"""Grey levels within which neighbouring pixels belong together."""
 _SMALLEST = 4e-4
 """Share of the picture below which a hole or a speck is no thing."""
 _BARELY = 0.1
@@ -54,19 +53,8 @@ def motion_scores(
         share = _NEIGHBOUR_WEIGHT * near.seen * sampled(near.evidence.certainty, target)
         total += share * sampled(near.evidence.log_odds, target)
         weight += share
-    smooth = along_edges(image, total / weight, np.minimum(weight, 1))
+    smooth = mean_along_edges(image, total / weight, np.minimum(weight, 1), _SMOOTHNESS)
     return 1 / (1 + np.exp(-without_specks(smooth)))
-
-
-def along_edges(image: np.ndarray, values: np.ndarray, certainty: np.ndarray) -> np.ndarray:
-    """Mean of values (H, W) by certainty (H, W) over what looks alike in image (H, W, 3)."""
-    total, share = (
-        cv2.ximgproc.fastGlobalSmootherFilter(
-            image, np.ascontiguousarray(m, np.float32), _SMOOTHNESS, _SAME_COLOUR
-        )
-        for m in (values * certainty, certainty)
-    )
-    return total / np.maximum(share, 1e-6)
 
 
 def without_specks(log_odds: np.ndarray) -> np.ndarray:

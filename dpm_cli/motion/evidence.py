@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dpm_cli.motion.look import Look, norm, parallax
+from dpm_cli.motion.look import Seen, dot
 
 _THRESHOLD = 7.0
 """Residual, in medians of its look, at which motion and rest are equally likely."""
@@ -40,23 +40,20 @@ class Evidence:
     """(H, W) float32, 1 where some look sees the pixel, little where none does."""
 
 
-def motion_evidence(
-    log_depth: np.ndarray, confidence: np.ndarray, looks: Sequence[Look], opinion: np.ndarray
-) -> Evidence:
+def motion_evidence(confidence: np.ndarray, opinion: np.ndarray, looks: Sequence[Seen]) -> Evidence:
     """Log odds of motion of one frame.
 
     Args:
-        log_depth: (H, W) fused, world units.
-        confidence: (H, W) of it, 1 / relative error.
-        looks: at this frame; none = nothing is known beside the opinion.
+        confidence: (H, W) of its fused depth, 1 / relative error.
         opinion: (H, W) score of the predictor, 0..1.
+        looks: measured at that depth; none = nothing is known beside the opinion.
     """
     smallest: dict[int, np.ndarray] = {}
     for look in looks:
-        said = _log_residual(log_depth, confidence, look)
+        said = _log_residual(confidence, look)
         smallest[look.stride] = np.fmin(smallest.get(look.stride, said), said)
-    total = np.zeros_like(log_depth)
-    strides = np.zeros_like(log_depth)
+    total = np.zeros_like(confidence)
+    strides = np.zeros_like(confidence)
     for said in smallest.values():
         known = np.isfinite(said)
         total += np.where(known, np.clip(said, -_MOST, _MOST), 0)
@@ -70,17 +67,13 @@ def motion_evidence(
     )
 
 
-def _log_residual(log_depth: np.ndarray, confidence: np.ndarray, look: Look) -> np.ndarray:
+def _log_residual(confidence: np.ndarray, look: Seen) -> np.ndarray:
     """(H, W) 2 log(residual / threshold), NaN where the look does not see the pixel."""
-    p = parallax(log_depth, look)
-    seen = look.seen() & p.before
-    if not seen.any():
-        return np.full(log_depth.shape, np.nan, np.float32)
-    typical = float(np.median(norm(p.residual)[seen]))
-    noise = typical**2 + (_FLOOR_PX * log_depth.shape[1] / 512) ** 2
-    slope2 = p.per_log_depth[..., 0] ** 2 + p.per_log_depth[..., 1] ** 2 + 1e-12
-    along2 = (p.residual * p.per_log_depth).sum(-1) ** 2 / slope2
-    across2 = np.maximum((p.residual**2).sum(-1) - along2, 0)
+    slope, residual = look.parallax.per_log_depth, look.parallax.residual
+    noise = look.typical**2 + (_FLOOR_PX * confidence.shape[1] / 512) ** 2
+    slope2 = dot(slope, slope) + 1e-12
+    along2 = dot(residual, slope) ** 2 / slope2
+    across2 = np.maximum(dot(residual, residual) - along2, 0)
     depth_noise = slope2 * (_DEPTH_SHARE / np.maximum(confidence, 1)) ** 2
     square = across2 / noise + along2 / (noise + depth_noise)
-    return np.where(seen, np.log(square + 1e-6) - 2 * np.log(_THRESHOLD), np.nan)
+    return np.where(look.seen, np.log(square + 1e-6) - 2 * np.log(_THRESHOLD), np.nan)

@@ -35,15 +35,17 @@ class Look:
     K_other: np.ndarray
     """(3, 3)."""
 
-    def seen(self) -> np.ndarray:
-        """(H, W) bool: lands inside the other picture and comes back, so nothing hides the point there."""
-        height, width = self.flow.shape[:2]
+    def error(self) -> np.ndarray:
+        """(H, W) float32 forward-backward error, pixels."""
+        return norm(self.flow + sampled(self.back, landing(self.flow)))
+
+    def comes_back(self, error: np.ndarray) -> np.ndarray:
+        """(H, W) bool: lands inside the other picture and, by `error` (H, W), comes back: nothing hides the point."""
+        height, width = error.shape
         target = landing(self.flow)
         x, y = target[..., 0], target[..., 1]
-        error = self.flow + sampled(self.back, target)
-        allowed = _COMES_BACK_PX + _COMES_BACK_SHARE * norm(self.flow)
         inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-        return inside & (norm(error) < allowed)
+        return inside & (error < _COMES_BACK_PX + _COMES_BACK_SHARE * norm(self.flow))
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +58,29 @@ class Parallax:
     """(H, W, 2) float32, pixels by which a static point moves per unit of log depth."""
     before: np.ndarray
     """(H, W) bool: in front of the other camera."""
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A look, measured against a static world."""
+
+    stride: int
+    """Frames to the other one."""
+    parallax: Parallax
+    error: np.ndarray
+    """(H, W) float32 forward-backward error, pixels."""
+    seen: np.ndarray
+    """(H, W) bool, nothing hides the point in the other frame."""
+    typical: float
+    """Median length of the residual where seen, pixels: what is wrong with the whole look."""
+
+
+def measured(log_depth: np.ndarray, look: Look) -> Seen:
+    """A look at a frame whose log depth is (H, W)."""
+    found, error = parallax(log_depth, look), look.error()
+    seen = look.comes_back(error) & found.before
+    typical = float(np.median(norm(found.residual)[seen])) if seen.any() else np.inf
+    return Seen(look.stride, found, error, seen, typical)
 
 
 def parallax(log_depth: np.ndarray, look: Look) -> Parallax:
@@ -102,3 +127,8 @@ def norm(vectors: np.ndarray) -> np.ndarray:
     return cv2.magnitude(
         np.ascontiguousarray(vectors[..., 0]), np.ascontiguousarray(vectors[..., 1])
     )
+
+
+def dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Scalar products (H, W) of vectors (H, W, 2); many times as fast as a sum over so short an axis."""
+    return a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1]

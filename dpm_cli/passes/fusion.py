@@ -96,13 +96,13 @@ def looks_at(t: int, passes: AlignedPasses, farthest: int | None = None) -> list
         known = passes.usable[e] and cameras.registered[t] and cameras.registered[other]
         if not stride or not known or (farthest is not None and stride > farthest):
             continue
-        dense = passes.store.read_dense(e)
+        flow = passes.store.read_flow(e)
         found.append(
             Look(
                 other=other,
                 stride=stride,
-                flow=dense.flow[v],
-                back=dense.flow[1 - v],
+                flow=flow[v],
+                back=flow[1 - v],
                 other_from_own=np.linalg.inv(cameras.cam2world[other]) @ cameras.cam2world[t],
                 K_own=cameras.intrinsics[t],
                 K_other=cameras.intrinsics[other],

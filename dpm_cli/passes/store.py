@@ -94,6 +94,11 @@ class PassStore:
                 scene_flow=data.get("scene_flow"),
             )
 
+    def read_flow(self, number: int) -> np.ndarray:
+        """Flow (2, H, W, 2) float32 pixels of pass `number`, without its other maps."""
+        with np.load(self.folder / f"pass_{number:06d}.npz") as data:
+            return data["flow"].astype(np.float32)
+
     def write_chunk(self, start: int, stop: int, arrays: dict[str, np.ndarray]) -> None:
         """Write the small arrays of passes start..stop-1; call it after their dense files."""
         with atomic_path(self.folder / f"chunk_{start:06d}_{stop:06d}.npz") as path:

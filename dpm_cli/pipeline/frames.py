@@ -10,7 +10,7 @@ from dpm_cli.pipeline.motion_run import ClipMotion
 from dpm_cli.pipeline.user_masks import UserMasks
 from dpm_cli.progress import Reporter
 from dpm_cli.sequence import RunWriter, SequenceHeader
-from dpm_cli.structures import Clip
+from dpm_cli.structures import MOTION_THRESHOLD, Clip
 
 
 def fuse_run(
@@ -31,18 +31,19 @@ def fuse_run(
         SequenceHeader.of_clip(clip, cameras, scale="arbitrary", model=model, shot=shot)
     )
     motion = ClipMotion(aligned.passes, work)
-    motion.prepare(len(clip), reporter)
+    motion.prepare(clip.frames, reporter)
     residuals, confident, moving = [], [], []
     with reporter.task("frames", len(clip)) as advance:
         for t in range(len(clip)):
-            dynamic = masks.read(t) if masks else motion.score(t, clip.frames)
-            image, depth = clip.frames.read([t])[0], motion.frame(t).depth
-            frame = fuse_frame(t, image, depth, dynamic.astype(np.float32), aligned.passes)
+            image = clip.frames.read([t])[0]
+            dynamic = (masks.read(t) if masks else motion.score(t, image)).astype(np.float32)
+            depth = motion.depth(t, image, dynamic)
+            frame = fuse_frame(t, image, depth, dynamic, aligned.passes)
             writer.write_frame(t, frame)
             confident.append(
                 float(np.median(frame.confidence[frame.valid])) if frame.valid.any() else 0.0
             )
-            moving.append(float((frame.dynamic > 0.5).mean()))
+            moving.append(float((frame.dynamic > MOTION_THRESHOLD).mean()))
             if t + 1 < len(clip) and shot[t + 1] == shot[t]:
                 points = frame.points(cameras.cam2world[t], cameras.intrinsics[t])
                 residuals.append(
