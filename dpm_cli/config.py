@@ -9,6 +9,8 @@ from typing import Any
 
 from dpm_cli.errors import UsageError
 
+MOTION_THRESHOLD = 0.5
+"""Motion score above which a pixel moves by itself, unless the user says otherwise."""
 RUN_FORMATS = ("ply", "flo", "masks", "preview")
 
 
@@ -53,7 +55,8 @@ class ReconstructSettings:
     formats: tuple[str, ...] = RUN_FORMATS
     min_confidence: float = 2.0
     """Points below this are left out of point clouds and previews; 2 = expected relative error of a half."""
-    motion_threshold: float = 0.5
+    motion_threshold: float = MOTION_THRESHOLD
+    """Motion score above which a pixel moves: in masks, clouds, tracks, scene flow and the manifest."""
 
     def digest(self) -> str:
         """Hash of the settings that change numbers (not of what is written from them)."""

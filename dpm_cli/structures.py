@@ -18,9 +18,6 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor
 
-MOTION_THRESHOLD = 0.5
-"""Motion score above which a pixel counts as moving by itself, unless the user says otherwise."""
-
 
 class FrameReader(Protocol):
     """Random access to the working images of a clip without holding them all."""

@@ -71,10 +71,15 @@ def test_a_blurred_step_of_depth_is_put_on_the_edge_of_the_image():
     columns = np.arange(80)
     exact = np.where(columns < 40, 0.0, 1.0)
     blurred = np.clip((columns - 37) / 9, 0, 1)
-    found = sharpened(image, np.broadcast_to(blurred, (40, 80)).astype(np.float32).copy())
+    step = np.broadcast_to(blurred, (40, 80)).astype(np.float32).copy()
+    found = sharpened(image, step, np.full((40, 80), 20, np.float32))
+    sure = sharpened(image, step, np.full((40, 80), 1e3, np.float32))
+    np.testing.assert_array_equal(sure, step)
     assert np.abs(found - exact).mean() < 0.2 * np.abs(blurred - exact).mean()
 
 
 def test_a_slope_stays_a_slope():
     slope = np.broadcast_to(np.linspace(0, 0.8, 80, dtype=np.float32), (40, 80)).copy()
-    np.testing.assert_array_equal(sharpened(np.zeros((40, 80, 3), np.uint8), slope), slope)
+    np.testing.assert_array_equal(
+        sharpened(np.zeros((40, 80, 3), np.uint8), slope, np.ones_like(slope)), slope
+    )

@@ -9,7 +9,6 @@ from oracle import OraclePredictor
 
 from dpm_cli.config import ClipSettings, ReconstructSettings
 from dpm_cli.errors import UsageError
-from dpm_cli.passes.fusion import moving_share
 from dpm_cli.pipeline import reconstruct
 from dpm_cli.pipeline.passes import GRID_POINTS, grid_spacing
 from dpm_cli.predictors import LOADERS
@@ -256,11 +255,6 @@ def test_the_users_masks_are_the_motion(oracle, photos, tmp_path):
     flow = sequence.frame(0).scene_flow_fwd
     assert flow is not None
     assert not flow[marked == 0].any()
-
-
-def test_scene_flow_is_whole_where_the_mask_says_moving_and_fades_below():
-    share = moving_share(np.array([0.0, 0.1, 0.25, 0.5, 1.0]))
-    np.testing.assert_allclose(share, [0, 0.04, 0.25, 1, 1])
 
 
 def test_the_alignments_grid_is_bounded_for_long_clips():

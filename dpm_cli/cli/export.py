@@ -65,11 +65,14 @@ def export(
         ),
     ] = None,
     motion_threshold: Annotated[
-        float,
+        float | None,
         typer.Option(
-            min=0, max=1, help="Motion score that counts as moving.", rich_help_panel=_OUT
+            min=0,
+            max=1,
+            help="Motion score that counts as moving. Default: the run's.",
+            rich_help_panel=_OUT,
         ),
-    ] = 0.5,
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what is there.", rich_help_panel=_OUT)
     ] = False,
@@ -108,10 +111,11 @@ def export(
         min_confidence=min_confidence,
         max_points=max_points,
         voxel_size=voxel_size,
-        motion_threshold=motion_threshold,
         reporter=reporter(quiet),
     )
-    result = export_sequence(Sequence4D.open(run), to, output, options, overwrite=overwrite)
+    result = export_sequence(
+        Sequence4D.open(run, motion_threshold), to, output, options, overwrite=overwrite
+    )
     if as_json:
         emit(json.dumps({"format": result.format, "path": str(result.path), "bytes": result.bytes}))
     else:

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from dpm_cli.config import MOTION_THRESHOLD
+
 
 def flow(
     image_a: Annotated[Path, typer.Argument(metavar="A", help="First image.")],
@@ -36,7 +38,7 @@ def flow(
     ] = None,
     motion_threshold: Annotated[
         float, typer.Option(min=0, max=1, help="Motion score that counts as moving.")
-    ] = 0.5,
+    ] = MOTION_THRESHOLD,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace another result in the folder.")
     ] = False,

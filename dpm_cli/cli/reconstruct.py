@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from dpm_cli.config import MOTION_THRESHOLD
+
 _CLIP = "Which frames"
 _CAMERA = "Camera"
 _MODEL = "Model"
@@ -120,7 +122,7 @@ def reconstruct(
         typer.Option(
             min=0, max=1, help="Motion score that counts as moving.", rich_help_panel=_OUT
         ),
-    ] = 0.5,
+    ] = MOTION_THRESHOLD,
     resume: Annotated[
         bool,
         typer.Option(

@@ -77,7 +77,7 @@ def _frame_points(
     sequence: Sequence4D, t: int, options: ExportOptions, *, moving: bool
 ) -> PointCloud:
     frame = sequence.frame(t)
-    mask = frame.dynamic > options.motion_threshold
+    mask = frame.dynamic > sequence.motion_threshold
     keep = frame.valid & (frame.confidence >= options.min_confidence)
     if not moving:
         keep &= ~mask

@@ -24,8 +24,6 @@ class ExportOptions:
     million of a clip."""
     voxel_size: float | None = None
     """Edge in world units of the voxels in which a static cloud is averaged (needs Open3D); None = off."""
-    motion_threshold: float = 0.5
-    """Motion score above which a pixel counts as moving by itself."""
     reporter: Reporter = field(default_factory=SilentReporter)
 
 

@@ -42,7 +42,6 @@ def write_previews(
     folder: Path,
     *,
     min_confidence: float = 0.0,
-    motion_threshold: float = 0.5,
     reporter: Reporter | None = None,
 ) -> None:
     """Write depth, flow, mask and side-view stills, `contact_sheet.png` and `preview.mp4` into `folder`.
@@ -50,12 +49,12 @@ def write_previews(
     Without a working ffmpeg the mp4 is left out and the user is told.
     """
     reporter = reporter or SilentReporter()
-    options = ExportOptions(min_confidence=min_confidence, motion_threshold=motion_threshold)
+    options = ExportOptions(min_confidence=min_confidence)
     scale = colour_scale(sequence, options)
     rows = []
     for t in spread(len(sequence), STILLS):
         frame = sequence.frame(t)
-        pictures = frame_pictures(frame, scale, options)
+        pictures = frame_pictures(frame, scale, options, sequence.motion_threshold)
         pictures["side"] = side_picture(sequence, t, options)
         for name, picture in pictures.items():
             if name != "image":
@@ -107,7 +106,7 @@ def shown_flow(frame: FrameResult) -> FlowField | None:
 
 
 def frame_pictures(
-    frame: FrameResult, scale: ColourScale, options: ExportOptions
+    frame: FrameResult, scale: ColourScale, options: ExportOptions, motion_threshold: float
 ) -> dict[str, np.ndarray]:
     """image, depth, flow and mask of one frame, each (H, W, 3) uint8."""
     field = shown_flow(frame)
@@ -118,7 +117,7 @@ def frame_pictures(
         "flow": blank
         if field is None
         else flow_picture(field.flow, field.valid, scale.longest_flow_px),
-        "mask": mask_picture(frame.image, frame.dynamic > options.motion_threshold),
+        "mask": mask_picture(frame.image, frame.dynamic > motion_threshold),
     }
 
 
@@ -134,7 +133,7 @@ def _movie_frames(
 ) -> Iterator[np.ndarray]:
     """Image and depth above flow and mask."""
     for t in used:
-        p = frame_pictures(sequence.frame(t), scale, options)
+        p = frame_pictures(sequence.frame(t), scale, options, sequence.motion_threshold)
         advance()
         yield np.concatenate(
             (np.concatenate((p["image"], p["depth"]), 1), np.concatenate((p["flow"], p["mask"]), 1))

@@ -17,7 +17,6 @@ def _previews(sequence: Sequence4D, folder: Path, options: ExportOptions) -> Non
         sequence,
         folder,
         min_confidence=options.min_confidence,
-        motion_threshold=options.motion_threshold,
         reporter=options.reporter,
     )
 
@@ -37,7 +36,6 @@ def write_run_outputs(
     formats: Iterable[str] = tuple(RUN_OUTPUTS),
     *,
     min_confidence: float = 0.0,
-    motion_threshold: float = 0.5,
     reporter: Reporter | None = None,
 ) -> None:
     """Write the outputs named in `formats` into the run folder.
@@ -51,7 +49,6 @@ def write_run_outputs(
         raise UsageError(f"unknown format {unknown[0]}: choose from {', '.join(RUN_OUTPUTS)}")
     options = ExportOptions(
         min_confidence=min_confidence,
-        motion_threshold=motion_threshold,
         reporter=reporter or SilentReporter(),
     )
     for name in names:

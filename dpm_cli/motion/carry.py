@@ -15,8 +15,6 @@ from dpm_cli.motion.edges import mean_along_edges
 from dpm_cli.motion.evidence import Evidence
 from dpm_cli.motion.look import landing, sampled
 
-NEIGHBOURS = 2
-"""Frames before and after that are asked."""
 _NEIGHBOUR_WEIGHT = 0.5
 _SMOOTHNESS = 400.0
 _SMALLEST = 4e-4

@@ -10,6 +10,8 @@ _WINDOW = 11
 """Pixels within which a step of depth makes depth doubtful: flow and networks blur it so far."""
 _STEP = 0.12
 """Range of log depth in that window that is a step."""
+_SURE = 200.0
+"""Confidence from which depth near a step is not doubted all the same."""
 _DOUBTFUL = 0.02
 """Weight of depth near a step against depth elsewhere."""
 
@@ -30,10 +32,17 @@ def mean_along_edges(
     return total / np.maximum(spread_along_edges(image, weight, smoothness), 1e-9)
 
 
-def sharpened(image: np.ndarray, log_depth: np.ndarray) -> np.ndarray:
-    """Log depth (H, W) whose steps lie on the edges of the image: near them it comes from surer depth on their side."""
+def sharpened(image: np.ndarray, log_depth: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+    """Log depth (H, W) whose steps lie on the edges of the image: near them it comes from depth on their side.
+
+    Args:
+        image: (H, W, 3) uint8.
+        log_depth: (H, W).
+        confidence: (H, W) of it, 1 / relative error.
+    """
     window = np.ones((_WINDOW, _WINDOW), np.uint8)
-    doubtful = cv2.dilate(log_depth, window) - cv2.erode(log_depth, window) > _STEP
+    step = cv2.dilate(log_depth, window) - cv2.erode(log_depth, window)
+    doubtful = (step > _STEP) & (confidence < _SURE)
     if not doubtful.any():
         return log_depth
     weight = np.where(doubtful, np.float32(_DOUBTFUL), np.float32(1))

@@ -24,6 +24,7 @@ from dpm_cli.pipeline.calibration import given_intrinsics
 from dpm_cli.pipeline.frames import fuse_run
 from dpm_cli.pipeline.manifest import clip_manifest, first_manifest, summary
 from dpm_cli.pipeline.passes import pass_graph, run_passes
+from dpm_cli.pipeline.quality import run_quality
 from dpm_cli.pipeline.run_state import WORK, clear_own_files, examine_folder
 from dpm_cli.pipeline.stopwatch import Stopwatch
 from dpm_cli.pipeline.user_masks import UserMasks
@@ -155,12 +156,13 @@ def _run(
     }
     if not writer.has_stage("outputs") or writer.manifest.get("outputs") != outputs:
         with watch.time("write"):
+            sequence = Sequence4D.open(target.folder, settings.motion_threshold)
+            writer.manifest["quality"] = run_quality(sequence)
             write_run_outputs(
-                Sequence4D.open(target.folder),
+                sequence,
                 target.folder,
                 settings.formats,
                 min_confidence=settings.min_confidence,
-                motion_threshold=settings.motion_threshold,
                 reporter=reporter,
             )
         writer.manifest["outputs"] = outputs
@@ -220,13 +222,12 @@ def _compute(target, settings, machine, plan, writer, watch, reporter) -> None:
     with watch.time("align"):
         aligned = align_run(clip, pairs, store, K, settings, reporter)
     with watch.time("fuse"):
-        quality = fuse_run(clip, aligned, masks, info.name, work / "motion", writer, reporter)
+        fuse_run(clip, aligned, masks, info.name, work / "motion", writer, reporter)
     writer.write_manifest(
         {
             "focal_px": float(np.median(aligned.passes.cameras.intrinsics[:, 0, 0])),
             "cameras_registered": int(aligned.passes.cameras.registered.sum()),
             "notes": [*plan.notes, *_lost(plan, clip), *found, *aligned.notes],
-            "quality": quality,
             "timings_s": dict(watch.seconds),
             "peak_memory_bytes": peak_memory_bytes(machine.device),
         }
