@@ -94,7 +94,9 @@ def _step(sequence: Sequence4D, now: _Now, t: int, direction: int) -> _Now:
     here = _Surface(sequence, t, now.pixels)
     scene_flow, led = here.read(f"scene_flow_{name}"), now.pixels + here.read(f"flow_{name}")
     still_px, _ = _seen_at(sequence, after, now.points)
-    still = (here.read("dynamic")[:, 0] <= sequence.motion_threshold) & (length(led - still_px) < _RIGID_PX)
+    still = (here.read("dynamic")[:, 0] <= sequence.motion_threshold) & (
+        length(led - still_px) < _RIGID_PX
+    )
     motion = np.where(now.visible[:, None], np.where(still[:, None], 0, scene_flow), now.motion)
     led_on = now.visible & ~still
     points = now.points + motion

@@ -47,7 +47,7 @@ def steadied(
     share = 1 + (confidence / _SURE) ** 2
     total = share * log_depth
     for said in opinions:
-        off = (said.log_depth - log_depth) / _AGREE
+        off = (said.log_depth - log_depth) / width
         trust = said.weight / (1 + off * off) ** 2
         total += trust * said.log_depth
         share += trust

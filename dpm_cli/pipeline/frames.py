@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from dpm_cli.passes.fusion import fuse_frame
+from dpm_cli.passes.user_masks import UserMasks
 from dpm_cli.pipeline.align_run import AlignedRun
 from dpm_cli.pipeline.motion_run import ClipMotion
-from dpm_cli.pipeline.user_masks import UserMasks
 from dpm_cli.progress import Reporter
 from dpm_cli.sequence import RunWriter, SequenceHeader
 from dpm_cli.structures import Clip

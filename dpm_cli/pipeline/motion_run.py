@@ -21,7 +21,7 @@ from dpm_cli.motion.look import Look, measured
 from dpm_cli.motion.static_depth import DepthChange, improved_log_depth, triangulate
 from dpm_cli.motion.steady import Opinion, steadied, transported
 from dpm_cli.passes.fusion import AlignedPasses, FusedDepth, fuse_depth, looks_at
-from dpm_cli.pipeline.user_masks import UserMasks
+from dpm_cli.passes.user_masks import UserMasks
 from dpm_cli.progress import Reporter
 from dpm_cli.structures import FrameReader
 

@@ -18,16 +18,18 @@ from dpm_cli.config import ClipSettings, ReconstructSettings, RunTarget
 from dpm_cli.devices import auto_batch_size, peak_memory_bytes, pick_device, pick_dtype
 from dpm_cli.errors import DpmError, InterruptedRunError, PartialResultError
 from dpm_cli.export import write_run_outputs
+from dpm_cli.focal import FocalEstimate
+from dpm_cli.focal.given import given_intrinsics
+from dpm_cli.passes.run import PassGraph, pass_graph, run_passes
 from dpm_cli.passes.shots import detect_shots
-from dpm_cli.pipeline.align_run import align_run
-from dpm_cli.pipeline.calibration import given_intrinsics
+from dpm_cli.passes.store import PassStore
+from dpm_cli.passes.user_masks import UserMasks
+from dpm_cli.pipeline.align_run import AlignedRun, align_run
 from dpm_cli.pipeline.frames import fuse_run
 from dpm_cli.pipeline.manifest import clip_manifest, first_manifest, summary
-from dpm_cli.pipeline.passes import pass_graph, run_passes
 from dpm_cli.pipeline.quality import run_quality
 from dpm_cli.pipeline.run_state import WORK, clear_own_files, examine_folder
 from dpm_cli.pipeline.stopwatch import Stopwatch
-from dpm_cli.pipeline.user_masks import UserMasks
 from dpm_cli.predictors import load_predictor
 from dpm_cli.predictors.protocol import Predictor
 from dpm_cli.progress import Reporter, SilentReporter
@@ -50,6 +52,24 @@ class _Machine:
     predictor: Predictor
     device: torch.device
     dtype: torch.dtype
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One run under way."""
+
+    target: RunTarget
+    settings: ReconstructSettings
+    machine: _Machine
+    plan: ClipPlan
+    writer: RunWriter
+    watch: Stopwatch
+    reporter: Reporter
+
+    @property
+    def work(self) -> Path:
+        """Folder of what only this run needs, gone when it ends."""
+        return self.target.folder / WORK
 
 
 def reconstruct(
@@ -147,93 +167,160 @@ def _run(
         state.manifest
         or first_manifest(target, settings, info, machine.device, machine.dtype, identity),
     )
+    job = _Job(target, settings, machine, plan, writer, watch, reporter)
     if state.action != "done":
-        _compute(target, settings, machine, plan, writer, watch, reporter)
+        _compute(job)
+    _write_outputs(job)
+    reporter.detail(", ".join(f"{k} {v:.1f} s" for k, v in watch.seconds.items()))
+    return FinishedRun(target.folder, summary(target.folder, writer.manifest))
+
+
+def _write_outputs(job: _Job) -> None:
+    """The formats asked for, unless they lie there with the same options."""
+    settings, writer = job.settings, job.writer
     outputs = {
         "formats": list(settings.formats),
         "min_confidence": settings.min_confidence,
         "motion_threshold": settings.motion_threshold,
     }
-    if not writer.has_stage("outputs") or writer.manifest.get("outputs") != outputs:
-        with watch.time("write"):
-            sequence = Sequence4D.open(target.folder, settings.motion_threshold)
-            writer.manifest["quality"] = run_quality(sequence)
-            write_run_outputs(
-                sequence,
-                target.folder,
-                settings.formats,
-                min_confidence=settings.min_confidence,
-                reporter=reporter,
-            )
-        writer.manifest["outputs"] = outputs
-        writer.manifest["timings_s"] = {**writer.manifest.get("timings_s", {}), **watch.seconds}
-        writer.stage_done("outputs")
-    reporter.detail(", ".join(f"{k} {v:.1f} s" for k, v in watch.seconds.items()))
-    return FinishedRun(target.folder, summary(target.folder, writer.manifest))
-
-
-def _compute(target, settings, machine, plan, writer, watch, reporter) -> None:
-    """Everything up to the frames; what an interrupted run has finished is kept."""
-    info = machine.predictor.info
-    work = target.folder / WORK
-    work.mkdir(parents=True, exist_ok=True)
-    writer.write_manifest()
-    with watch.time("decode"):
-        clip = decode_clip(plan, work / "images", reporter)
-    K = given_intrinsics(clip, settings.fov_deg, settings.intrinsics)
-    masks = (
-        UserMasks(Path(settings.mask_dir), clip.frame_index, clip.size)
-        if settings.mask_dir
-        else None
-    )
-    with watch.time("cuts"):
-        shot = detect_shots(clip.frames, reporter)
-    if shot[-1]:
-        reporter.note(
-            f"{shot[-1] + 1} shots: frames {', '.join(map(str, np.flatnonzero(np.diff(shot)) + 1))} start new ones"
+    if writer.has_stage("outputs") and writer.manifest.get("outputs") == outputs:
+        return
+    with job.watch.time("write"):
+        sequence = Sequence4D.open(job.target.folder, settings.motion_threshold)
+        writer.manifest["quality"] = run_quality(sequence)
+        write_run_outputs(
+            sequence,
+            job.target.folder,
+            settings.formats,
+            min_confidence=settings.min_confidence,
+            reporter=job.reporter,
         )
-    graph = pass_graph(shot, settings.pairs)
-    pairs = graph.pairs
-    batch = writer.manifest.get("batch_size") or settings.batch_size
-    pair_bytes = info.pair_bytes_per_pixel * clip.size[0] * clip.size[1]
-    batch = batch or auto_batch_size(pair_bytes, machine.device)
-    reporter.detail(
-        f"{len(clip)} frames, {len(pairs)} pairs, {batch} at a time on {machine.device}"
+    writer.manifest["outputs"] = outputs
+    writer.manifest["timings_s"] = {**writer.manifest.get("timings_s", {}), **job.watch.seconds}
+    writer.stage_done("outputs")
+
+
+def _compute(job: _Job) -> None:
+    """Everything up to the frames; the passes that an interrupted run has finished are kept."""
+    job.work.mkdir(parents=True, exist_ok=True)
+    job.writer.write_manifest()
+    clip = _decode(job)
+    K = given_intrinsics(clip, job.settings.fov_deg, job.settings.intrinsics)
+    masks = _masks(job, clip)
+    shot = _find_cuts(job, clip)
+    graph = pass_graph(shot, job.settings.pairs)
+    batch_size = _choose_batch_size(job, clip, shot, graph)
+    told_focal = _prepare(job, clip, K)
+    store = _predict(job, clip, graph, K, masks, batch_size)
+    aligned = _align(job, clip, store, K, told_focal)
+    _fuse(job, clip, aligned, masks)
+    _conclude(job, clip, told_focal, aligned)
+
+
+def _decode(job: _Job) -> Clip:
+    with job.watch.time("decode"):
+        return decode_clip(job.plan, job.work / "images", job.reporter)
+
+
+def _masks(job: _Job, clip: Clip) -> UserMasks | None:
+    folder = job.settings.mask_dir
+    return UserMasks(Path(folder), clip.frame_index, clip.size) if folder else None
+
+
+def _find_cuts(job: _Job, clip: Clip) -> np.ndarray:
+    """Number of the shot of each frame (T,)."""
+    with job.watch.time("cuts"):
+        shot = detect_shots(clip.frames, job.reporter)
+    if shot[-1]:
+        starts = ", ".join(map(str, np.flatnonzero(np.diff(shot)) + 1))
+        job.reporter.note(f"{shot[-1] + 1} shots: frames {starts} start new ones")
+    return shot
+
+
+def _choose_batch_size(job: _Job, clip: Clip, shot: np.ndarray, graph: PassGraph) -> int:
+    """Pairs at a time, frozen in the manifest so that a resumed run computes the same batches."""
+    pair_bytes = job.machine.predictor.info.pair_bytes_per_pixel * clip.size[0] * clip.size[1]
+    batch = job.writer.manifest.get("batch_size") or job.settings.batch_size
+    batch = batch or auto_batch_size(pair_bytes, job.machine.device)
+    pairs = len(graph.pairs)
+    job.reporter.detail(
+        f"{len(clip)} frames, {pairs} pairs, {batch} at a time on {job.machine.device}"
     )
-    writer.write_manifest({**clip_manifest(clip, shot), "pairs": len(pairs), "batch_size": batch})
-    with watch.time("prepare"):
-        machine.predictor.prepare(clip, K)
-    found = [note for note in machine.predictor.info.notes if note not in info.notes]
-    for note in found:
-        reporter.note(note)
-    with watch.time("predict"):
-        store = run_passes(
+    job.writer.write_manifest({**clip_manifest(clip, shot), "pairs": pairs, "batch_size": batch})
+    return batch
+
+
+def _prepare(job: _Job, clip: Clip, K: np.ndarray | None) -> FocalEstimate | None:
+    """Let the predictor see the clip; returns the focal length that it found, if it had to."""
+    with job.watch.time("prepare"):
+        found = job.machine.predictor.prepare(clip, K)
+    note = found.note(clip.size[1]) if found else None
+    if note:
+        job.reporter.note(note)
+    return found
+
+
+def _predict(
+    job: _Job,
+    clip: Clip,
+    graph: PassGraph,
+    K: np.ndarray | None,
+    masks: UserMasks | None,
+    batch_size: int,
+) -> PassStore:
+    with job.watch.time("predict"):
+        return run_passes(
             clip,
             graph,
-            machine.predictor,
-            work / "passes",
+            job.machine.predictor,
+            job.work / "passes",
             intrinsics=K,
             masks=masks,
-            device=machine.device,
-            dtype=machine.dtype,
-            batch_size=batch,
-            reporter=reporter,
+            device=job.machine.device,
+            dtype=job.machine.dtype,
+            batch_size=batch_size,
+            reporter=job.reporter,
         )
-    with watch.time("align"):
-        aligned = align_run(clip, pairs, store, K, settings, reporter)
-    with watch.time("fuse"):
-        fuse_run(clip, aligned, masks, info.name, work / "motion", writer, reporter)
-    writer.write_manifest(
+
+
+def _align(
+    job: _Job,
+    clip: Clip,
+    store: PassStore,
+    K: np.ndarray | None,
+    told_focal: FocalEstimate | None,
+) -> AlignedRun:
+    with job.watch.time("align"):
+        return align_run(clip, store, K, told_focal, job.settings, job.reporter)
+
+
+def _fuse(job: _Job, clip: Clip, aligned: AlignedRun, masks: UserMasks | None) -> None:
+    name = job.machine.predictor.info.name
+    with job.watch.time("fuse"):
+        fuse_run(clip, aligned, masks, name, job.work / "motion", job.writer, job.reporter)
+
+
+def _conclude(job: _Job, clip: Clip, told_focal: FocalEstimate | None, aligned: AlignedRun) -> None:
+    """The manifest's last words; the work folder goes."""
+    width = clip.size[1]
+    told = told_focal.note(width) if told_focal else None
+    job.writer.write_manifest(
         {
-            "focal_px": float(np.median(aligned.passes.cameras.intrinsics[:, 0, 0])),
+            "focal_px": aligned.focal.focal_px,
+            "focal": aligned.focal.to_json(width),
             "cameras_registered": int(aligned.passes.cameras.registered.sum()),
-            "notes": [*plan.notes, *_lost(plan, clip), *found, *aligned.notes],
-            "timings_s": dict(watch.seconds),
-            "peak_memory_bytes": peak_memory_bytes(machine.device),
+            "notes": [
+                *job.plan.notes,
+                *_lost(job.plan, clip),
+                *([told] if told else []),
+                *aligned.notes,
+            ],
+            "timings_s": dict(job.watch.seconds),
+            "peak_memory_bytes": peak_memory_bytes(job.machine.device),
         }
     )
-    writer.stage_done("frames")
-    shutil.rmtree(work)
+    job.writer.stage_done("frames")
+    shutil.rmtree(job.work)
 
 
 def _lost(plan: ClipPlan, clip: Clip) -> list[str]:

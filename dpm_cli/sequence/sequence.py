@@ -42,7 +42,7 @@ class Sequence4D:
 
     @classmethod
     def open(cls, path: Path | str, motion_threshold: float | None = None) -> "Sequence4D":
-        """A run folder, or an npz file with the keys of spec section 4.
+        """A run folder, or an npz file with the keys of CONVENTIONS.md.
 
         `motion_threshold` is the score above which a pixel moves, for masks, points, tracks and scene flow alike;
         None = the run's own, 0.5 of a file.
@@ -68,7 +68,7 @@ class Sequence4D:
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, Any], name: str = "sequence") -> "Sequence4D":
-        """A sequence of arrays in memory with the keys of spec section 4, for example of `dpm synth`."""
+        """A sequence of arrays in memory with the keys of CONVENTIONS.md, for example of `dpm synth`."""
         height, width = arrays["depth"].shape[1:]
         return cls(
             SequenceHeader.from_arrays(arrays, (height, width)), ArrayFrames(arrays), name=name
@@ -89,7 +89,7 @@ class Sequence4D:
         return self.frames.read(t, (key,)).get(key)
 
     def arrays(self, key: str) -> np.ndarray:
-        """One key of spec section 4 for the whole clip, stacked: (T, ...), motion keys (T - 1, ...)."""
+        """One key of CONVENTIONS.md for the whole clip, stacked: (T, ...), motion keys (T - 1, ...)."""
         rows = [self.read(t, "image" if key == "images" else key) for t in range(len(self))]
         found = [row for row in rows if row is not None]
         if not found and key in MOTION_KEYS:
