@@ -6,8 +6,10 @@ from analytic_scene import analytic_clip
 from test_motion import SIZE, T, is_mover, look_at, true_depth
 
 from dpm_cli.motion.edges import sharpened
-from dpm_cli.motion.look import measured
+from dpm_cli.motion.look import landing, measured
+from dpm_cli.motion.scene_flow import scene_flow_on_ray
 from dpm_cli.motion.static_depth import DepthChange, improved_log_depth, triangulate
+from dpm_cli.motion.steady import Opinion, landed, steadied, transported, unprojected
 
 TEXTURE = np.random.default_rng(0).integers(0, 255, (*SIZE, 3), np.uint8)
 FLAT = np.full((*SIZE, 3), 128, np.uint8)
@@ -83,3 +85,41 @@ def test_a_slope_stays_a_slope():
     np.testing.assert_array_equal(
         sharpened(np.zeros((40, 80, 3), np.uint8), slope, np.ones_like(slope)), slope
     )
+
+
+def test_a_neighbours_depth_arrives_at_the_frames_own_pixels(clip):
+    look = look_at(clip, T, T + 2)
+    seen = look.comes_back(look.error()) & ~is_mover(clip, T)
+    told = transported(true_depth(clip, T), look, true_depth(clip, T + 2))
+    assert np.median(np.abs(told - true_depth(clip, T))[seen]) < 2e-3
+
+
+def test_flicker_goes_and_what_disagrees_does_not_count():
+    exact, still = np.zeros(SIZE, np.float32), np.zeros(SIZE, np.float32)
+    rng = np.random.default_rng(3)
+    noisy = [exact + rng.normal(0, 0.01, SIZE).astype(np.float32) for _ in range(5)]
+    seen = np.ones(SIZE, np.float32)
+    opinions = [Opinion(n, seen) for n in noisy[1:]] + [Opinion(exact + 0.7, seen)]
+    unsure, sure = (np.full(SIZE, c, np.float32) for c in (5, 1e4))
+    assert steadied(noisy[0], unsure, still, opinions).std() < 0.6 * noisy[0].std()
+    np.testing.assert_allclose(steadied(noisy[0], sure, still, opinions), noisy[0], atol=1e-4)
+
+
+def test_scene_flow_ends_on_the_ray_of_the_flow_and_believes_a_sure_pass(clip):
+    look, depth = look_at(clip, T, T + 1), true_depth(clip, T)
+    world, number = clip.hit(T)
+    moved = clip.at(world, number, T, T + 1) - world
+    exact = (moved @ clip.cam2world[T, :3, :3]).numpy()
+    told = exact + np.float32(0.05)
+    mover = is_mover(clip, T)
+    for confidence, along in ((1e5, 0.05), (1.0, 0.0)):
+        sure = np.full(SIZE, confidence, np.float32)
+        found = scene_flow_on_ray(depth, sure, look, told)
+        there = unprojected(depth, look.K_own) + found
+        there = there @ look.other_from_own[:3, :3].T + look.other_from_own[:3, 3]
+        pixels = there[..., :2] / there[..., 2:] * np.diag(look.K_other)[:2] + look.K_other[:2, 2]
+        np.testing.assert_allclose(pixels, landing(look.flow), atol=1e-3)
+        change = there[..., 2] - landed(depth, look)[..., 2]
+        assert np.abs(change[mover]).mean() == pytest.approx(along, abs=0.02)
+    sure = np.full(SIZE, 1e5, np.float32)
+    assert np.abs(scene_flow_on_ray(depth, sure, look, exact) - exact)[mover].max() < 1e-3
