@@ -43,8 +43,8 @@ def is_mover(clip, t: int) -> np.ndarray:
 
 def evidence(clip, looks, log_depth=None, confidence=50.0, opinion=0.5) -> Evidence:
     depth = true_depth(clip, T) if log_depth is None else log_depth
-    full = (np.full(SIZE, v, np.float32) for v in (confidence, opinion))
-    return motion_evidence(*full, [measured(depth, look) for look in looks])
+    sure, said = np.full(SIZE, confidence, np.float32), np.full(SIZE, opinion, np.float32)
+    return motion_evidence(sure, said, [measured(depth, look) for look in looks])
 
 
 def test_a_static_world_explains_its_own_flow_exactly(clip):

@@ -5,8 +5,9 @@ import pytest
 from analytic_scene import analytic_clip
 from test_motion import SIZE, T, is_mover, look_at, true_depth
 
+from dpm_cli.matching.consistency import targets
 from dpm_cli.motion.edges import sharpened
-from dpm_cli.motion.look import landing, measured
+from dpm_cli.motion.look import measured
 from dpm_cli.motion.scene_flow import scene_flow_on_ray
 from dpm_cli.motion.static_depth import DepthChange, improved_log_depth, triangulate
 from dpm_cli.motion.steady import Opinion, landed, steadied, transported, unprojected
@@ -89,7 +90,7 @@ def test_a_slope_stays_a_slope():
 
 def test_a_neighbours_depth_arrives_at_the_frames_own_pixels(clip):
     look = look_at(clip, T, T + 2)
-    seen = look.comes_back(look.error()) & ~is_mover(clip, T)
+    seen = look.seen()[1] & ~is_mover(clip, T)
     told = transported(true_depth(clip, T), look, true_depth(clip, T + 2))
     assert np.median(np.abs(told - true_depth(clip, T))[seen]) < 2e-3
 
@@ -118,7 +119,7 @@ def test_scene_flow_ends_on_the_ray_of_the_flow_and_believes_a_sure_pass(clip):
         there = unprojected(depth, look.K_own) + found
         there = there @ look.other_from_own[:3, :3].T + look.other_from_own[:3, 3]
         pixels = there[..., :2] / there[..., 2:] * np.diag(look.K_other)[:2] + look.K_other[:2, 2]
-        np.testing.assert_allclose(pixels, landing(look.flow), atol=1e-3)
+        np.testing.assert_allclose(pixels, targets(look.flow), atol=1e-3)
         change = there[..., 2] - landed(depth, look)[..., 2]
         assert np.abs(change[mover]).mean() == pytest.approx(along, abs=0.02)
     sure = np.full(SIZE, 1e5, np.float32)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from dpm_cli.matching.consistency import follow
 from dpm_cli.motion.edges import mean_along_edges
 from dpm_cli.motion.evidence import Evidence
-from dpm_cli.motion.look import landing, sampled
 
 _NEIGHBOUR_WEIGHT = 0.5
 _SMOOTHNESS = 400.0
@@ -47,9 +47,8 @@ def motion_scores(
     weight = evidence.certainty.copy()
     total = evidence.log_odds * weight
     for near in neighbours:
-        target = landing(near.flow)
-        share = _NEIGHBOUR_WEIGHT * near.seen * sampled(near.evidence.certainty, target)
-        total += share * sampled(near.evidence.log_odds, target)
+        share = _NEIGHBOUR_WEIGHT * near.seen * follow(near.evidence.certainty, near.flow)
+        total += share * follow(near.evidence.log_odds, near.flow)
         weight += share
     smooth = mean_along_edges(image, total / weight, np.minimum(weight, 1), _SMOOTHNESS)
     return 1 / (1 + np.exp(-without_specks(smooth)))

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from dpm_cli.matching.consistency import comes_back
+
 _NEAREST = 1e-3
 """Depth in the other camera, of that in its own, below which a projection means nothing."""
 _COMES_BACK_PX = 1.0
@@ -35,17 +37,11 @@ class Look:
     K_other: np.ndarray
     """(3, 3)."""
 
-    def error(self) -> np.ndarray:
-        """(H, W) float32 forward-backward error, pixels."""
-        return norm(self.flow + sampled(self.back, landing(self.flow)))
-
-    def comes_back(self, error: np.ndarray) -> np.ndarray:
-        """(H, W) bool: lands inside the other picture and, by `error` (H, W), comes back: nothing hides the point."""
-        height, width = error.shape
-        target = landing(self.flow)
-        x, y = target[..., 0], target[..., 1]
-        inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-        return inside & (error < _COMES_BACK_PX + _COMES_BACK_SHARE * norm(self.flow))
+    def seen(self) -> tuple[np.ndarray, np.ndarray]:
+        """Forward-backward error (H, W) in pixels, and bool: inside the other picture and nothing hides the point."""
+        error, inside = comes_back(self.flow, self.back)
+        allowed = _COMES_BACK_PX + _COMES_BACK_SHARE * norm(self.flow)
+        return error, inside & (error < allowed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +73,9 @@ class Seen:
 
 def measured(log_depth: np.ndarray, look: Look) -> Seen:
     """A look at a frame whose log depth is (H, W)."""
-    found, error = parallax(log_depth, look), look.error()
-    seen = look.comes_back(error) & found.before
+    found = parallax(log_depth, look)
+    error, not_hidden = look.seen()
+    seen = not_hidden & found.before
     typical = float(np.median(norm(found.residual)[seen])) if seen.any() else np.inf
     return Seen(look.stride, found, error, seen, typical)
 
@@ -109,17 +106,6 @@ def pixel_map(height: int, width: int) -> np.ndarray:
     """(H, W, 2) float32 of (x, y)."""
     y, x = np.mgrid[:height, :width].astype(np.float32)
     return np.stack((x, y), -1)
-
-
-def landing(flow: np.ndarray) -> np.ndarray:
-    """(H, W, 2) float32, where each pixel lands."""
-    return pixel_map(*flow.shape[:2]) + flow
-
-
-def sampled(maps: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """Values of maps (H, W) or (H, W, C) at pixels (H, W, 2), bilinear; edges are repeated."""
-    x, y = np.ascontiguousarray(pixels[..., 0]), np.ascontiguousarray(pixels[..., 1])
-    return cv2.remap(maps, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def norm(vectors: np.ndarray) -> np.ndarray:

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dpm_cli.motion.look import Look, landing, pixel_map, sampled
+from dpm_cli.matching.consistency import follow, targets
+from dpm_cli.motion.look import Look, pixel_map
 
 _AGREE, _AGREE_MOVING = 0.04, 0.2
 """Difference of log depth at which a neighbour counts a quarter, of what stands still and of what moves."""
-_SURE = 60.0
+_SURE = 150.0
 """Confidence at which a frame's own depth counts as much again as a neighbour's."""
 
 
@@ -57,7 +58,7 @@ def steadied(
 def transported(log_depth: np.ndarray, look: Look, other: np.ndarray) -> np.ndarray:
     """Log depth (H, W) of a frame as log depth `other` (H, W) of the frame that it looks at tells it."""
     there = landed(log_depth, look)
-    return log_depth + sampled(other, landing(look.flow)) - np.log(there[..., 2])
+    return log_depth + follow(other, look.flow) - np.log(there[..., 2])
 
 
 def landed(log_depth: np.ndarray, look: Look) -> np.ndarray:
@@ -65,7 +66,7 @@ def landed(log_depth: np.ndarray, look: Look) -> np.ndarray:
     own = unprojected(log_depth, look.K_own)
     moved = own @ look.other_from_own[:3, :3].T.astype(np.float32)
     moved += look.other_from_own[:3, 3].astype(np.float32)
-    ray = _rays(landing(look.flow), look.K_other)
+    ray = _rays(targets(look.flow), look.K_other)
     along = (moved[..., 0] * ray[..., 0] + moved[..., 1] * ray[..., 1] + moved[..., 2]) / (
         ray[..., 0] ** 2 + ray[..., 1] ** 2 + 1
     )

@@ -113,7 +113,7 @@ class ClipMotion:
             dynamic = self.masks.read(t).astype(np.float32)
         else:
             near = [
-                Neighbour(look.flow, look.comes_back(look.error()), self.seen[look.other].evidence)
+                Neighbour(look.flow, look.seen()[1], self.seen[look.other].evidence)
                 for look in self._neighbours(t)
             ]
             dynamic = motion_scores(image, seen.evidence, near)
@@ -131,7 +131,7 @@ class ClipMotion:
         return replace(depth, log_depth=steady), own.dynamic
 
     def _opinion(self, log_depth: np.ndarray, look: Look) -> Opinion:
-        seen = look.comes_back(look.error()).astype(np.float32)
+        seen = look.seen()[1].astype(np.float32)
         return Opinion(transported(log_depth, look, self.judged[look.other].log_depth), seen)
 
     def _neighbours(self, t: int) -> list[Look]:
