@@ -19,6 +19,8 @@ from dpm_cli.outputs import RUN_FORMATS
 
 ENVIRONMENT = ("model", "weights", "device", "dtype")
 """Settings that an environment variable may give: DPM_MODEL and so on."""
+MOTION_THRESHOLD = 0.5
+"""Motion score above which a pixel moves by itself, unless the user says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,8 @@ class ReconstructSettings:
     """What to write, separated by commas, or none."""
     min_confidence: float = 2.0
     """Leave less certain points out of point clouds; 2 = expected relative error of a half."""
-    motion_threshold: float = 0.5
-    """Motion score that counts as moving."""
+    motion_threshold: float = MOTION_THRESHOLD
+    """Motion score above which a pixel moves: in masks, clouds, tracks, scene flow and the manifest."""
 
     def digest(self) -> str:
         """Hash of the settings that change numbers (not of what is written from them)."""

@@ -14,8 +14,6 @@ from dpm_cli.geometry.camera import project, rays
 from dpm_cli.geometry.vectors import length
 from dpm_cli.sequence import Sequence4D
 
-_MOVES = 0.5
-"""Motion score from which a point moves by itself."""
 _RIGID_PX = 2.0
 """Farthest that the flow may lead from where a still point should be seen; beyond, the flow is believed."""
 _SAME_SURFACE = 0.1
@@ -96,7 +94,9 @@ def _step(sequence: Sequence4D, now: _Now, t: int, direction: int) -> _Now:
     here = _Surface(sequence, t, now.pixels)
     scene_flow, led = here.read(f"scene_flow_{name}"), now.pixels + here.read(f"flow_{name}")
     still_px, _ = _seen_at(sequence, after, now.points)
-    still = (here.read("dynamic")[:, 0] <= _MOVES) & (length(led - still_px) < _RIGID_PX)
+    still = (here.read("dynamic")[:, 0] <= sequence.motion_threshold) & (
+        length(led - still_px) < _RIGID_PX
+    )
     motion = np.where(now.visible[:, None], np.where(still[:, None], 0, scene_flow), now.motion)
     led_on = now.visible & ~still
     points = now.points + motion

@@ -16,7 +16,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -96,7 +96,9 @@ def compare(values: dict[str, Any], stated: list[Stated], where: str) -> None:
             value = values.get(one.name)
             if not isinstance(value, (torch.Tensor, np.ndarray)):
                 continue
-            if not any(isinstance(value, Shaped[type(value), axes]) for axes in one.axes):
+            if not any(
+                isinstance(value, cast(type, Shaped[type(value), axes])) for axes in one.axes
+            ):
                 shapes = {k: tuple(v.shape) for k, v in values.items() if hasattr(v, "shape")}
                 raise WrongShapeError(f"{where}: {one.name} is {one.text}, but got {shapes}")
 
@@ -146,7 +148,7 @@ def install() -> dict[str, int]:
         for key, value in list(vars(module).items()):
             if id(value) in replaced:
                 setattr(module, key, replaced[id(value)])
-    return counts
+    return dict[str, int](counts)
 
 
 def _check_fields(kind: type, stated: list[Stated]) -> None:

@@ -173,7 +173,8 @@ def test_masks_are_at_the_source_size_and_follow_the_threshold(tmp_path, sequenc
     assert mask[30, 45]
     assert not mask[5, 5]
     assert abs(mask.mean() - (sequence.frame(0).dynamic > 0.5).mean()) < 0.02
-    export_sequence(sequence, "masks", tmp_path / "all", ExportOptions(motion_threshold=0.05))
+    lower = Sequence4D(sequence.header, sequence.frames, motion_threshold=0.05)
+    export_sequence(lower, "masks", tmp_path / "all")
     assert read_mask(tmp_path / "all" / "dynamic_000000.png").all()
 
 

@@ -15,6 +15,7 @@ LAYERS: list[set[str]] = [
     {"network", "sequence", "clip_store", "matching"},
     {"weights", "focal"},
     {"predictors", "align", "tracking", "objects"},
+    {"motion"},
     {"passes", "export"},
     {"pipeline", "doctor"},
     {"pair_flow"},

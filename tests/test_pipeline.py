@@ -1,5 +1,6 @@
 """Whole runs with a predictor that knows the truth: what goes in exactly must come out exactly."""
 
+import shutil
 from dataclasses import replace
 
 import imageio.v3 as iio
@@ -9,11 +10,12 @@ from oracle import OraclePredictor
 
 from dpm_cli.config import ClipSettings, ReconstructSettings
 from dpm_cli.errors import UsageError
-from dpm_cli.passes.fusion import moving_share
+from dpm_cli.formats.ply import read_ply
 from dpm_cli.passes.run import GRID_POINTS, grid_spacing
 from dpm_cli.pipeline import reconstruct
 from dpm_cli.predictors import LOADERS
 from dpm_cli.sequence import Sequence4D, read_manifest
+from dpm_cli.tracking import track
 from dpm_cli.workshop.synthetic import render_clip, scene_seed
 from dpm_cli.workshop.synthetic.sequence_truth import sequence_arrays
 
@@ -225,6 +227,35 @@ def test_a_done_run_answers_at_once_and_only_rewrites_outputs(
         reconstruct(str(photos), tmp_path, other)
 
 
+def test_another_threshold_of_motion_holds_everywhere_and_can_be_taken_back(
+    finished, photos, tmp_path, monkeypatch
+):
+    sequence, folder = finished
+    shutil.copytree(folder, tmp_path / "run")
+    clouds = replace(ORACLE, formats=("ply", "masks"))
+
+    def at(threshold):
+        again = replace(clouds, motion_threshold=threshold)
+        found = reconstruct(str(photos), tmp_path / "run", again)
+        manifest = read_manifest(tmp_path / "run")
+        assert manifest is not None
+        cloud = read_ply(tmp_path / "run" / "points" / "frame_000002.ply")
+        mask = iio.imread(tmp_path / "run" / "masks" / "dynamic_000002.png")
+        flow = found.frame(2).scene_flow_fwd
+        assert flow is not None
+        assert cloud.dynamic is not None
+        point = np.argwhere(sequence.frame(2).dynamic > 0.9).mean(0)[::-1]
+        path = track(found, 2, point[None]).points[:, 0]
+        moves = (cloud.dynamic.any(), mask.any(), flow.any(), bool(np.ptp(path, axis=0).max() > 0))
+        return moves, manifest["quality"]["moving_share"], flow
+
+    usual, never, back = at(0.5), at(1.0), at(0.5)
+    assert usual[0] == back[0] == (True,) * 4
+    assert never[0] == (False,) * 4
+    assert usual[1] == back[1] > 0 == never[1]
+    np.testing.assert_array_equal(usual[2], back[2])
+
+
 def test_one_frame_is_a_sequence_of_one(oracle, photos, tmp_path):
     settings = ReconstructSettings(
         model="oracle", device="cpu", clip=ClipSettings(max_frames=1), formats=()
@@ -255,11 +286,6 @@ def test_the_users_masks_are_the_motion(oracle, photos, tmp_path):
     flow = sequence.frame(0).scene_flow_fwd
     assert flow is not None
     assert not flow[marked == 0].any()
-
-
-def test_scene_flow_is_whole_where_the_mask_says_moving_and_fades_below():
-    share = moving_share(np.array([0.0, 0.1, 0.25, 0.5, 1.0]))
-    np.testing.assert_allclose(share, [0, 0.04, 0.25, 1, 1])
 
 
 def test_the_alignments_grid_is_bounded_for_long_clips():

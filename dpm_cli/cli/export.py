@@ -88,8 +88,14 @@ def export(
         typer.Option("--normals", help="Estimate normals (Open3D).", rich_help_panel=_CLOUD),
     ] = False,
     motion_threshold: Annotated[
-        float, setting("motion_threshold", panel=_OUT, min=0, max=1)
-    ] = RUN.motion_threshold,
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Motion score that counts as moving. Default: the run's.",
+            rich_help_panel=_OUT,
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what is there.", rich_help_panel=_OUT)
     ] = False,
@@ -133,10 +139,11 @@ def export(
         min_views=min_views,
         remove_outliers=remove_outliers,
         normals=normals,
-        motion_threshold=motion_threshold,
         reporter=reporter(quiet),
     )
-    result = export_sequence(Sequence4D.open(run), to, output, options, overwrite=overwrite)
+    result = export_sequence(
+        Sequence4D.open(run, motion_threshold), to, output, options, overwrite=overwrite
+    )
     if as_json:
         emit(json.dumps({"format": result.format, "path": str(result.path), "bytes": result.bytes}))
     else:

@@ -16,8 +16,9 @@ def objects(
         typer.Option("-o", "--output", help="Folder to write. Default: <run>_objects."),
     ] = None,
     motion_threshold: Annotated[
-        float, setting("motion_threshold", min=0, max=1)
-    ] = RUN.motion_threshold,
+        float | None,
+        typer.Option(min=0, max=1, help="Motion score that counts as moving. Default: the run's."),
+    ] = None,
     min_confidence: Annotated[float, setting("min_confidence", min=0)] = RUN.min_confidence,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
@@ -41,10 +42,11 @@ def objects(
 
     options = ExportOptions(
         min_confidence=min_confidence,
-        motion_threshold=motion_threshold,
         reporter=reporter(quiet),
     )
-    result = export_sequence(Sequence4D.open(run), "objects", output, options, overwrite=overwrite)
+    result = export_sequence(
+        Sequence4D.open(run, motion_threshold), "objects", output, options, overwrite=overwrite
+    )
     if as_json:
         told = json.loads((result.path / "objects.json").read_text(encoding="utf-8"))
         emit(json.dumps({"path": str(result.path), "bytes": result.bytes, **told}))

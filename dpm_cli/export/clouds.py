@@ -87,7 +87,7 @@ def kept_pixels(
 
     Without `moving` what moves by itself is left out.
     """
-    mask = frame.dynamic > options.motion_threshold
+    mask = frame.dynamic > sequence.motion_threshold
     keep = frame.valid & (frame.confidence >= options.min_confidence)
     if not moving:
         keep &= ~mask
@@ -121,7 +121,7 @@ def _frame_points(
         points=points,
         colors=frame.image[keep],
         confidence=frame.confidence[keep],
-        dynamic=(frame.dynamic[keep] > options.motion_threshold).astype(np.uint8) * 255,
+        dynamic=(frame.dynamic[keep] > sequence.motion_threshold).astype(np.uint8) * 255,
         normals=(eye - points).astype(np.float32) if options.normals else None,
         motion=_motion_of(frame)[keep] if moving else None,
     )

@@ -30,7 +30,7 @@ def export_masks(sequence: Sequence4D, path: Path, options: ExportOptions) -> No
             score = sequence.read(t, "dynamic")
             assert score is not None
             at_source = resample(score, sequence.source_from_working, sequence.source_size)
-            write_mask(path / f"dynamic_{t:06d}.png", at_source > options.motion_threshold)
+            write_mask(path / f"dynamic_{t:06d}.png", at_source > sequence.motion_threshold)
             advance()
 
 

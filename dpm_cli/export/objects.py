@@ -31,9 +31,7 @@ def export_objects(sequence: Sequence4D, path: Path, options: ExportOptions) -> 
     Raises:
         InputError: nothing moves by itself long enough to be an object.
     """
-    found = find_objects(
-        sequence, motion_threshold=options.motion_threshold, reporter=options.reporter
-    )
+    found = find_objects(sequence, reporter=options.reporter)
     if not found.seen.shape[1]:
         raise InputError(
             "nothing moves by itself long enough to be an object: lower --motion-threshold"

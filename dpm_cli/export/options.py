@@ -31,8 +31,6 @@ class ExportOptions:
     """Estimate normals of clouds (needs Open3D)."""
     min_views: int = 0
     """Frames, of eight others asked, that must see a still point where it is; 0 = nobody is asked."""
-    motion_threshold: float = 0.5
-    """Motion score above which a pixel counts as moving by itself."""
     reporter: Reporter = field(default_factory=SilentReporter)
 
     @property

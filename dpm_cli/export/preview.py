@@ -49,7 +49,6 @@ def write_previews(
     folder: Path,
     *,
     min_confidence: float = 0.0,
-    motion_threshold: float = 0.5,
     reporter: Reporter | None = None,
 ) -> None:
     """Write depth, flow, mask and side-view stills, `contact_sheet.png` and `preview.mp4` into `folder`.
@@ -57,7 +56,7 @@ def write_previews(
     Without a working ffmpeg the mp4 is left out and the user is told.
     """
     reporter = reporter or SilentReporter()
-    options = ExportOptions(min_confidence=min_confidence, motion_threshold=motion_threshold)
+    options = ExportOptions(min_confidence=min_confidence)
     scale = colour_scale(sequence, options)
     stills = {t: still_pictures(sequence, t, scale, options) for t in stills_of(sequence)}
     for t, pictures in stills.items():
@@ -85,7 +84,7 @@ def still_pictures(
     sequence: Sequence4D, t: int, scale: ColourScale, options: ExportOptions
 ) -> dict[str, np.ndarray]:
     """image, depth, flow, mask and side view of frame `t`, each (H, W, 3) uint8."""
-    pictures = frame_pictures(sequence.frame(t), scale, options)
+    pictures = frame_pictures(sequence.frame(t), scale, options, sequence.motion_threshold)
     return {**pictures, "side": side_picture(sequence, t, options)}
 
 
@@ -106,7 +105,6 @@ def export_preview(sequence: Sequence4D, path: Path, options: ExportOptions) -> 
         sequence,
         path,
         min_confidence=options.min_confidence,
-        motion_threshold=options.motion_threshold,
         reporter=options.reporter,
     )
 
@@ -141,7 +139,7 @@ def shown_flow(frame: FrameResult) -> FlowField | None:
 
 
 def frame_pictures(
-    frame: FrameResult, scale: ColourScale, options: ExportOptions
+    frame: FrameResult, scale: ColourScale, options: ExportOptions, motion_threshold: float
 ) -> dict[str, np.ndarray]:
     """image, depth, flow and mask of one frame, each (H, W, 3) uint8."""
     field = shown_flow(frame)
@@ -152,7 +150,7 @@ def frame_pictures(
         "flow": blank
         if field is None
         else flow_picture(field.flow, field.valid, scale.longest_flow_px),
-        "mask": mask_picture(frame.image, frame.dynamic > options.motion_threshold),
+        "mask": mask_picture(frame.image, frame.dynamic > motion_threshold),
     }
 
 
@@ -168,7 +166,7 @@ def _movie_frames(
 ) -> Iterator[np.ndarray]:
     """Image and depth above flow and mask."""
     for t in used:
-        p = frame_pictures(sequence.frame(t), scale, options)
+        p = frame_pictures(sequence.frame(t), scale, options, sequence.motion_threshold)
         advance()
         yield np.concatenate(
             (np.concatenate((p["image"], p["depth"]), 1), np.concatenate((p["flow"], p["mask"]), 1))

@@ -88,7 +88,7 @@ def _figures(sequence: Sequence4D, options: ExportOptions) -> dict[str, np.ndarr
                 (
                     frame.valid.mean(),
                     np.median(known) if len(known) else 0.0,
-                    (frame.dynamic > options.motion_threshold).mean(),
+                    (frame.dynamic > sequence.motion_threshold).mean(),
                 )
             )
             advance()

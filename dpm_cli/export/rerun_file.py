@@ -43,7 +43,6 @@ def export_rerun(sequence: Sequence4D, path: Path, options: ExportOptions) -> No
         sequence,
         _TRACKS,
         min_confidence=options.min_confidence,
-        motion_threshold=options.motion_threshold,
     )
     with (
         atomic_path(path) as temporary,
@@ -108,7 +107,7 @@ def _log_motion(
     """Moving points, and arrows to where they are in the next frame."""
     cloud, radius = scene.moving[t], _RADIUS * scene.distance
     stream.log("world/moving", rr.Points3D(cloud.points, colors=cloud.colors, radii=radius))
-    moves = frame.valid & (frame.dynamic > options.motion_threshold)
+    moves = frame.valid & (frame.dynamic > sequence.motion_threshold)
     moves &= (frame.confidence >= options.min_confidence) & sequence.camera_ok[t]
     if frame.scene_flow_fwd is None or not moves.any():
         stream.log("world/scene_flow", rr.Clear(recursive=False))

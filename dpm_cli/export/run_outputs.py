@@ -17,7 +17,6 @@ def write_run_outputs(
     formats: Iterable[str] = RUN_FORMATS,
     *,
     min_confidence: float = 0.0,
-    motion_threshold: float = 0.5,
     reporter: Reporter | None = None,
 ) -> None:
     """Write the outputs named in `formats` into the run folder.
@@ -31,7 +30,6 @@ def write_run_outputs(
         raise UsageError(f"unknown format {unknown[0]}: choose from {', '.join(RUN_FORMATS)}")
     options = ExportOptions(
         min_confidence=min_confidence,
-        motion_threshold=motion_threshold,
         reporter=reporter or SilentReporter(),
     )
     for name in names:

@@ -26,9 +26,7 @@ class SampleTracks:
     """(N, 3) uint8, of the pixel in which each was chosen."""
 
 
-def sample_tracks(
-    sequence: Sequence4D, count: int, *, min_confidence: float, motion_threshold: float
-) -> SampleTracks:
+def sample_tracks(sequence: Sequence4D, count: int, *, min_confidence: float) -> SampleTracks:
     """About `count` paths; fewer where frames have less to choose from, none where no camera is registered."""
     usable = np.flatnonzero(sequence.camera_ok)
     starts = [int(usable[n]) for n in spread(len(usable), _STARTS)] if len(usable) else []
@@ -36,7 +34,7 @@ def sample_tracks(
     for t in starts:
         frame = sequence.frame(t)
         usable_px = frame.valid & (frame.confidence >= min_confidence)
-        moving = frame.dynamic > motion_threshold
+        moving = frame.dynamic > sequence.motion_threshold
         share = -(-count // len(starts))
         most = round(_MOVING_SHARE * share)
         picked = _spread(usable_px & moving, most)

@@ -28,7 +28,6 @@ def export_html(sequence: Sequence4D, path: Path, options: ExportOptions) -> Non
         sequence,
         _TRACKS,
         min_confidence=options.min_confidence,
-        motion_threshold=options.motion_threshold,
     )
     width = _SMALL_WIDTH if len(sequence) > _MANY else _PICTURE_WIDTH
     pictures = [frame_jpeg(sequence, t, width) for t in range(len(sequence))]

@@ -82,9 +82,7 @@ class _View:
     points: np.ndarray
 
 
-def find_objects(
-    sequence: Sequence4D, *, motion_threshold: float = 0.5, reporter: Reporter | None = None
-) -> Objects:
+def find_objects(sequence: Sequence4D, *, reporter: Reporter | None = None) -> Objects:
     """Find what moves by itself in registered frames and follow it; cuts end objects."""
     count = len(sequence)
     regions = np.zeros((count, *sequence.size), np.uint16)
@@ -96,7 +94,7 @@ def find_objects(
             frame = sequence.frame(t)
             now = _View(frame, frame.points(sequence.cam2world[t], sequence.intrinsics[t]))
             if sequence.camera_ok[t]:
-                regions[t] = moving_regions(frame, motion_threshold)
+                regions[t] = moving_regions(frame, sequence.motion_threshold)
             linked = t > 0 and sequence.shot[t] == sequence.shot[t - 1]
             found: dict[int, _Track] = {}
             if linked and before is not None and running and regions[t].any():

@@ -1,9 +1,8 @@
-"""Passes become frames: every pass that sees a frame, scaled by the alignment, votes for its depth, motion and flow.
+"""Passes become frames: every pass that sees a frame, scaled by the alignment, votes for its depth and flow.
 
 Depth is the confidence-weighted median in log depth (a mean would make flying pixels between near and far).
-Scene flow and optical flow come from the passes of neighbouring frames; scene flow is rescaled with its pixel's
-fused depth, so that it stays attached to the fused points. Motion is the larger score of all passes, and what does not
-move by it has no scene flow: the rest is noise of the maps (`moving_share`).
+Scene flow and optical flow come from the passes of neighbouring frames; scene flow starts at the fused points and ends
+on the ray that the optical flow leads to.
 """
 
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dpm_cli.align import DepthCorrection, fuse_log_depth, views_of_frame
+from dpm_cli.motion.look import Look
+from dpm_cli.motion.scene_flow import scene_flow_on_ray
 from dpm_cli.passes.store import DensePass, PassStore
 from dpm_cli.sequence import FrameResult
 from dpm_cli.structures import Cameras
@@ -39,6 +40,20 @@ class AlignedPasses:
 
 
 @dataclass(frozen=True, eq=False)
+class FusedDepth:
+    """What the passes say of a frame's depth together."""
+
+    log_depth: np.ndarray
+    """(H, W) float32, z in the frame's camera, log of world units."""
+    confidence: np.ndarray
+    """(H, W) float32, 1 / expected relative error."""
+    valid: np.ndarray
+    """(H, W) bool."""
+    opinion: np.ndarray
+    """(H, W) float32 0..1, middle motion score of the passes."""
+
+
+@dataclass(frozen=True, eq=False)
 class _Motion:
     """Scene flow (H, W, 3) in the world, optical flow (H, W, 2), its validity (H, W)."""
 
@@ -47,22 +62,13 @@ class _Motion:
     flow_valid: np.ndarray
 
 
-def fuse_frame(
-    t: int, image: np.ndarray, passes: AlignedPasses, moving_mask: np.ndarray | None = None
-) -> FrameResult:
-    """Everything known of frame `t`.
-
-    Args:
-        t: frame number.
-        image: (H, W, 3) uint8 working image.
-        passes: the aligned passes.
-        moving_mask: (H, W) bool of the user, replaces the motion score.
-    """
+def fuse_depth(t: int, passes: AlignedPasses) -> FusedDepth:
+    """Depth of frame `t` and what the predictor thinks of its motion."""
     seen = passes.of_frame(t)
-    dense = {e: passes.store.read_dense(e) for e, _ in seen}
-    log_depth = np.stack([dense[e].log_depth[v] + passes.log_scale[e, v] for e, v in seen])
-    valid = np.stack([dense[e].valid[v] for e, v in seen])
-    confidence = np.stack([dense[e].confidence[v] for e, v in seen])
+    dense = [(passes.store.read_dense(e), e, v) for e, v in seen]
+    log_depth = np.stack([d.log_depth[v] + passes.log_scale[e, v] for d, e, v in dense])
+    valid = np.stack([d.valid[v] for d, _, v in dense])
+    confidence = np.stack([d.confidence[v] for d, _, v in dense])
     fused, fused_confidence = fuse_log_depth(
         log_depth, np.where(valid, confidence, confidence * 1e-3)
     )
@@ -70,17 +76,48 @@ def fuse_frame(
         log_depth_factor, log_confidence_factor = passes.correction.at_size(t, fused.shape)
         fused = fused + log_depth_factor
         fused_confidence = fused_confidence * np.exp(log_confidence_factor)
-    depth = np.exp(np.clip(fused, -20, 20)).astype(np.float32)
-    score = np.max([dense[e].motion[v] for e, v in seen], axis=0)
-    is_valid = (valid * confidence).sum(0) >= 0.5 * confidence.sum(0)
-    dynamic = (score if moving_mask is None else moving_mask).astype(np.float32)
-    forward = _motion(t, t + 1, depth, dynamic, passes)
-    backward = _motion(t, t - 1, depth, dynamic, passes)
+    return FusedDepth(
+        log_depth=np.clip(fused, -20, 20).astype(np.float32),
+        confidence=fused_confidence.astype(np.float32),
+        valid=(valid * confidence).sum(0) >= 0.5 * confidence.sum(0),
+        opinion=np.median([d.motion[v] for d, _, v in dense], axis=0).astype(np.float32),
+    )
+
+
+def looks_at(t: int, passes: AlignedPasses, farthest: int | None = None) -> list[Look]:
+    """Frame `t` as every usable pass shows it, those of at most `farthest` frames if given; none without a camera."""
+    cameras = passes.cameras
+    found = []
+    for e, v in passes.of_frame(t):
+        other = int(passes.pairs[e, 1 - v])
+        stride = abs(other - t)
+        known = passes.usable[e] and cameras.registered[t] and cameras.registered[other]
+        if not stride or not known or (farthest is not None and stride > farthest):
+            continue
+        flow = passes.store.read_flow(e)
+        found.append(look_of(t, other, flow[v], flow[1 - v], cameras))
+    return found
+
+
+def fuse_frame(
+    t: int, image: np.ndarray, fused: FusedDepth, dynamic: np.ndarray, passes: AlignedPasses
+) -> FrameResult:
+    """Everything known of frame `t`, with the scene flow that every pixel would have if it moved.
+
+    Args:
+        t: frame number.
+        image: (H, W, 3) uint8 working image.
+        fused: its depth.
+        dynamic: (H, W) float32, its motion score.
+        passes: the aligned passes.
+    """
+    forward = _motion(t, t + 1, fused, passes)
+    backward = _motion(t, t - 1, fused, passes)
     return FrameResult(
         image=image,
-        depth=depth,
-        confidence=fused_confidence.astype(np.float32),
-        valid=is_valid,
+        depth=np.exp(fused.log_depth),
+        confidence=fused.confidence,
+        valid=fused.valid,
         dynamic=dynamic,
         scene_flow_fwd=forward.scene_flow if forward else None,
         flow_fwd=forward.flow if forward else None,
@@ -91,59 +128,39 @@ def fuse_frame(
     )
 
 
-def moving_share(dynamic: np.ndarray) -> np.ndarray:
-    """Share of the scene flow that is kept at motion scores (H, W): all where the mask says moving, none at 0.
-
-    Chosen on the demo clip; on the three test clips of the quick suite the error of all scene flow falls by 3 %
-    (`geometric`) and 26 % (`dpm-mini`), that of movers changes by less than half a percent.
-    """
-    return np.clip(2 * dynamic, 0, 1) ** 2
-
-
-def _motion(
-    t: int, other: int, depth: np.ndarray, dynamic: np.ndarray, passes: AlignedPasses
-) -> _Motion | None:
+def _motion(t: int, other: int, fused: FusedDepth, passes: AlignedPasses) -> _Motion | None:
     """Motion from frame `t` to its neighbour; zero and not valid across a cut, None beyond the clip."""
     if not 0 <= other < len(passes.cameras):
         return None
     pair = (min(t, other), max(t, other))
     found = np.flatnonzero((passes.pairs == pair).all(1))
+    shape = fused.log_depth.shape
     if not len(found):
-        zeros = np.zeros((*depth.shape, 3), np.float32)
-        return _Motion(zeros, zeros[..., :2], np.zeros(depth.shape, bool))
+        zeros = np.zeros((*shape, 3), np.float32)
+        return _Motion(zeros, zeros[..., :2], np.zeros(shape, bool))
     number, view = int(found[0]), 0 if t < other else 1
     dense: DensePass = passes.store.read_dense(number)
     assert dense.scene_flow is not None
-    assert dense.flow is not None
-    assert dense.flow_visible is not None
-    own_scale = depth / np.exp(np.clip(dense.log_depth[view], -20, 20))
-    kept = moving_share(dynamic) * own_scale
-    world_from_cam1 = passes.cameras.cam2world[pair[0], :3, :3]
+    own_scale = np.exp(fused.log_depth - np.clip(dense.log_depth[view], -20, 20))
     wider = np.array((passes.lateral_scale, passes.lateral_scale, 1.0), np.float32)
-    scene_flow = (dense.scene_flow[view] * wider * kept[..., None]) @ world_from_cam1.T
+    world_from_cam1 = passes.cameras.cam2world[pair[0], :3, :3]
+    world_from_own = passes.cameras.cam2world[t, :3, :3]
+    told = (dense.scene_flow[view] * wider * own_scale[..., None]) @ world_from_cam1.T
+    look = look_of(t, other, dense.flow[view], dense.flow[1 - view], passes.cameras)
+    found = scene_flow_on_ray(fused.log_depth, fused.confidence, look, told @ world_from_own)
     return _Motion(
-        scene_flow.astype(np.float32), dense.flow[view].astype(np.float32), dense.flow_visible[view]
+        (found @ world_from_own.T).astype(np.float32), dense.flow[view], dense.flow_visible[view]
     )
 
 
-def flow_residual_px(
-    frame: FrameResult, next_frame: np.ndarray, K: np.ndarray, points: np.ndarray
-) -> float:
-    """Median distance in pixels between project(points + scene flow, next camera) and pixel + flow.
-
-    Args:
-        frame: the frame, with forward motion.
-        next_frame: (4, 4) cam2world of the next frame.
-        K: (3, 3) of the next frame.
-        points: (H, W, 3) world points of the frame.
-    """
-    assert frame.scene_flow_fwd is not None
-    assert frame.flow_fwd is not None
-    moved = points + frame.scene_flow_fwd
-    camera = (moved - next_frame[:3, 3]) @ next_frame[:3, :3]
-    z = np.maximum(camera[..., 2:], 1e-6)
-    pixels = (camera[..., :2] / z) * K[[0, 1], [0, 1]] + K[:2, 2]
-    y, x = np.mgrid[: points.shape[0], : points.shape[1]]
-    target = np.stack((x, y), -1) + frame.flow_fwd
-    ok = frame.valid & (frame.flow_fwd_valid if frame.flow_fwd_valid is not None else True)
-    return float(np.median(np.linalg.norm(pixels - target, axis=-1)[ok])) if ok.any() else 0.0
+def look_of(t: int, other: int, flow: np.ndarray, back: np.ndarray, cameras: Cameras) -> Look:
+    """Frame `t` seen in frame `other` by flow and back flow (H, W, 2) and the cameras."""
+    return Look(
+        other=other,
+        stride=abs(other - t),
+        flow=flow,
+        back=back,
+        other_from_own=np.linalg.inv(cameras.cam2world[other]) @ cameras.cam2world[t],
+        K_own=cameras.intrinsics[t],
+        K_other=cameras.intrinsics[other],
+    )

@@ -136,9 +136,9 @@ def _store(store: PassStore, start: int, rows: np.ndarray, r: PairReduction, spa
                 confidence=confidence[b],
                 valid=valid[b],
                 motion=motion[b],
+                flow=flow[b],
+                flow_visible=visible[b],
                 scene_flow=scene_flow[b] if neighbours else None,
-                flow=flow[b] if neighbours else None,
-                flow_visible=visible[b] if neighbours else None,
             ),
         )
     half = spacing // 2

@@ -5,7 +5,8 @@ coarse grid) and one dense file a pass for the fusion (`pass_EEEEEE.npz`). The c
 existence says that the batch is complete: that is what resuming relies on.
 
 Log depth is quantised to 16 bits over the range of its map: a step is at most 2e-4 for depths that span a factor
-of 10^5, far below any predictor's error, at half the bytes of float32.
+of 10^5, far below any predictor's error, at half the bytes of float32. Flow is a result between neighbours, so float32;
+of farther frames it is evidence only, and float16 errs by at most 1/32 px for flow of up to 64 px.
 """
 
 import re
@@ -31,12 +32,12 @@ class DensePass:
     """(2, H, W) bool."""
     motion: np.ndarray
     """(2, H, W) float32 score 0..1."""
+    flow: np.ndarray
+    """(2, H, W, 2) float32 pixels."""
+    flow_visible: np.ndarray
+    """(2, H, W) bool."""
     scene_flow: np.ndarray | None
     """(2, H, W, 3) float32, camera 1's frame, pass units; only of neighbouring frames."""
-    flow: np.ndarray | None
-    """(2, H, W, 2) float32 pixels; only of neighbouring frames."""
-    flow_visible: np.ndarray | None
-    """(2, H, W) bool; only of neighbouring frames."""
 
 
 class PassStore:
@@ -62,12 +63,12 @@ class PassStore:
             "confidence": np.minimum(dense.confidence, 6e4).astype(np.float16),
             "valid": np.packbits(dense.valid),
             "motion": dense.motion.astype(np.float16),
+            "flow": np.clip(dense.flow, -6e4, 6e4).astype(np.float16),
+            "flow_visible": np.packbits(dense.flow_visible),
         }
-        if dense.scene_flow is not None and dense.flow is not None:
-            assert dense.flow_visible is not None
-            arrays["scene_flow"] = dense.scene_flow.astype(np.float32)
+        if dense.scene_flow is not None:
             arrays["flow"] = dense.flow.astype(np.float32)
-            arrays["flow_visible"] = np.packbits(dense.flow_visible)
+            arrays["scene_flow"] = dense.scene_flow.astype(np.float32)
         with atomic_path(self.folder / f"pass_{number:06d}.npz") as path:
             np.savez(path, **arrays)
 
@@ -81,7 +82,6 @@ class PassStore:
                     np.unpackbits(data[name], count=int(np.prod(shape))).reshape(shape).astype(bool)
                 )
 
-            has_flow = "flow" in data
             return DensePass(
                 log_depth=(data["log_depth"] * (data["span"] / 65535) + data["low"]).astype(
                     np.float32
@@ -89,10 +89,15 @@ class PassStore:
                 confidence=data["confidence"].astype(np.float32),
                 valid=bits("valid"),
                 motion=data["motion"].astype(np.float32),
-                scene_flow=data["scene_flow"] if has_flow else None,
-                flow=data["flow"] if has_flow else None,
-                flow_visible=bits("flow_visible") if has_flow else None,
+                flow=data["flow"].astype(np.float32),
+                flow_visible=bits("flow_visible"),
+                scene_flow=data.get("scene_flow"),
             )
+
+    def read_flow(self, number: int) -> np.ndarray:
+        """Flow (2, H, W, 2) float32 pixels of pass `number`, without its other maps."""
+        with np.load(self.folder / f"pass_{number:06d}.npz") as data:
+            return data["flow"].astype(np.float32)
 
     def write_chunk(self, start: int, stop: int, arrays: dict[str, np.ndarray]) -> None:
         """Write the small arrays of passes start..stop-1; call it after their dense files."""

@@ -1,10 +1,11 @@
-"""Fuse every frame and write it."""
+"""Write every frame, with the clip's word on its depth and motion."""
 
-import numpy as np
+from pathlib import Path
 
-from dpm_cli.passes.fusion import flow_residual_px, fuse_frame
+from dpm_cli.passes.fusion import fuse_frame
 from dpm_cli.passes.user_masks import UserMasks
 from dpm_cli.pipeline.align_run import AlignedRun
+from dpm_cli.pipeline.motion_run import ClipMotion
 from dpm_cli.progress import Reporter
 from dpm_cli.sequence import RunWriter, SequenceHeader
 from dpm_cli.structures import Clip
@@ -15,34 +16,20 @@ def fuse_run(
     aligned: AlignedRun,
     masks: UserMasks | None,
     model: str,
+    work: Path,
     writer: RunWriter,
     reporter: Reporter,
-) -> dict[str, float]:
-    """Write `cameras.npz` and all frames; returns what the manifest says of their quality."""
+) -> None:
+    """Write `cameras.npz` and all frames; `work` is a folder for what later steps need of every frame."""
     cameras, shot = aligned.passes.cameras, aligned.shot
     writer.write_cameras(
         SequenceHeader.of_clip(clip, cameras, scale="arbitrary", model=model, shot=shot)
     )
-    residuals, confident, moving = [], [], []
+    motion = ClipMotion(aligned.passes, clip.frames, work, masks)
+    motion.prepare(reporter)
     with reporter.task("frames", len(clip)) as advance:
         for t in range(len(clip)):
-            mask = masks.read(t) if masks else None
-            frame = fuse_frame(t, clip.frames.read([t])[0], aligned.passes, mask)
-            writer.write_frame(t, frame)
-            confident.append(
-                float(np.median(frame.confidence[frame.valid])) if frame.valid.any() else 0.0
-            )
-            moving.append(float((frame.dynamic > 0.5).mean()))
-            if t + 1 < len(clip) and shot[t + 1] == shot[t]:
-                points = frame.points(cameras.cam2world[t], cameras.intrinsics[t])
-                residuals.append(
-                    flow_residual_px(
-                        frame, cameras.cam2world[t + 1], cameras.intrinsics[t + 1], points
-                    )
-                )
+            depth, dynamic = motion.frame(t)
+            image = clip.frames.read([t])[0]
+            writer.write_frame(t, fuse_frame(t, image, depth, dynamic, aligned.passes))
             advance()
-    return {
-        "flow_residual_px": float(np.median(residuals)) if residuals else 0.0,
-        "median_confidence": float(np.median(confident)),
-        "moving_share": float(np.mean(moving)),
-    }

@@ -27,6 +27,7 @@ from dpm_cli.passes.user_masks import UserMasks
 from dpm_cli.pipeline.align_run import AlignedRun, align_run
 from dpm_cli.pipeline.frames import fuse_run
 from dpm_cli.pipeline.manifest import clip_manifest, first_manifest, summary
+from dpm_cli.pipeline.quality import run_quality
 from dpm_cli.pipeline.run_state import WORK, clear_own_files, examine_folder
 from dpm_cli.pipeline.stopwatch import Stopwatch
 from dpm_cli.predictors import load_predictor
@@ -185,12 +186,13 @@ def _write_outputs(job: _Job) -> None:
     if writer.has_stage("outputs") and writer.manifest.get("outputs") == outputs:
         return
     with job.watch.time("write"):
+        sequence = Sequence4D.open(job.target.folder, settings.motion_threshold)
+        writer.manifest["quality"] = run_quality(sequence)
         write_run_outputs(
-            Sequence4D.open(job.target.folder),
+            sequence,
             job.target.folder,
             settings.formats,
             min_confidence=settings.min_confidence,
-            motion_threshold=settings.motion_threshold,
             reporter=job.reporter,
         )
     writer.manifest["outputs"] = outputs
@@ -211,8 +213,8 @@ def _compute(job: _Job) -> None:
     told_focal = _prepare(job, clip, K)
     store = _predict(job, clip, graph, K, masks, batch_size)
     aligned = _align(job, clip, store, K, told_focal)
-    quality = _fuse(job, clip, aligned, masks)
-    _conclude(job, clip, told_focal, aligned, quality)
+    _fuse(job, clip, aligned, masks)
+    _conclude(job, clip, told_focal, aligned)
 
 
 def _decode(job: _Job) -> Clip:
@@ -292,20 +294,13 @@ def _align(
         return align_run(clip, store, K, told_focal, job.settings, job.reporter)
 
 
-def _fuse(job: _Job, clip: Clip, aligned: AlignedRun, masks: UserMasks | None) -> dict[str, float]:
-    """Write the frames; returns what the manifest says of their quality."""
+def _fuse(job: _Job, clip: Clip, aligned: AlignedRun, masks: UserMasks | None) -> None:
     name = job.machine.predictor.info.name
     with job.watch.time("fuse"):
-        return fuse_run(clip, aligned, masks, name, job.writer, job.reporter)
+        fuse_run(clip, aligned, masks, name, job.work / "motion", job.writer, job.reporter)
 
 
-def _conclude(
-    job: _Job,
-    clip: Clip,
-    told_focal: FocalEstimate | None,
-    aligned: AlignedRun,
-    quality: dict[str, float],
-) -> None:
+def _conclude(job: _Job, clip: Clip, told_focal: FocalEstimate | None, aligned: AlignedRun) -> None:
     """The manifest's last words; the work folder goes."""
     width = clip.size[1]
     told = told_focal.note(width) if told_focal else None
@@ -320,7 +315,6 @@ def _conclude(
                 *([told] if told else []),
                 *aligned.notes,
             ],
-            "quality": quality,
             "timings_s": dict(job.watch.seconds),
             "peak_memory_bytes": peak_memory_bytes(job.machine.device),
         }

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dpm_cli.config import MOTION_THRESHOLD
 from dpm_cli.errors import InputError
 from dpm_cli.files import write_json
 from dpm_cli.sequence.frame import FRAME_KEYS, FrameResult, read_frame_arrays, write_frame
@@ -77,18 +78,33 @@ class RunWriter:
 
 
 class RunFrames:
-    """Frames of a run folder, read when asked for."""
+    """Frames of a run folder, read when asked for; what does not move by the threshold has no scene flow."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, motion_threshold: float):
         self.folder = folder
+        self.motion_threshold = motion_threshold
 
     def read(self, t: int, keys: tuple[str, ...] = FRAME_KEYS) -> dict[str, np.ndarray]:
         """Those of `keys` that frame `t` has."""
-        return read_frame_arrays(frame_path(self.folder, t), keys)
+        flows = [key for key in keys if key.startswith("scene_flow")]
+        found = read_frame_arrays(frame_path(self.folder, t), {*keys, "dynamic"} if flows else keys)
+        for key in flows:
+            if key in found:
+                moving = found["dynamic"] > self.motion_threshold
+                found[key] = np.where(moving[..., None], found[key], np.float32(0))
+        return {key: found[key] for key in keys if key in found}
 
 
-def open_run(folder: Path) -> tuple[SequenceHeader, RunFrames, dict[str, Any] | None]:
-    """Header, frames and manifest of a run folder.
+def threshold_of(manifest: dict[str, Any] | None) -> float:
+    """Motion score above which a pixel of the run with this manifest moves."""
+    outputs = (manifest or {}).get("outputs", {})
+    return float(outputs.get("motion_threshold", MOTION_THRESHOLD))
+
+
+def open_run(
+    folder: Path, motion_threshold: float | None = None
+) -> tuple[SequenceHeader, RunFrames, dict[str, Any] | None]:
+    """Header, frames and manifest of a run folder; `motion_threshold` None = the run's own.
 
     Raises:
         InputError: it is no run folder, or the run is unfinished.
@@ -104,4 +120,6 @@ def open_run(folder: Path) -> tuple[SequenceHeader, RunFrames, dict[str, Any] | 
         raise InputError(
             f"{frame_path(folder, missing)} is missing: finish it with dpm reconstruct"
         )
-    return header, RunFrames(folder), read_manifest(folder)
+    manifest = read_manifest(folder)
+    threshold = threshold_of(manifest) if motion_threshold is None else motion_threshold
+    return header, RunFrames(folder, threshold), manifest

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from dpm_cli.config import MOTION_THRESHOLD
 from dpm_cli.errors import InputError
 from dpm_cli.sequence.archive import ArrayFrames, open_archive
 from dpm_cli.sequence.frame import FRAME_KEYS, MOTION_KEYS, FrameResult, world_points
@@ -31,27 +32,39 @@ class Sequence4D:
         *,
         name: str = "sequence",
         manifest: dict[str, Any] | None = None,
+        motion_threshold: float = MOTION_THRESHOLD,
     ):
+        self.motion_threshold = motion_threshold
         self.header = header
         self.frames = frames
         self.name = name
         self.manifest = manifest
 
     @classmethod
-    def open(cls, path: Path | str) -> "Sequence4D":
+    def open(cls, path: Path | str, motion_threshold: float | None = None) -> "Sequence4D":
         """A run folder, or an npz file with the keys of CONVENTIONS.md.
+
+        `motion_threshold` is the score above which a pixel moves, for masks, points, tracks and scene flow alike;
+        None = the run's own, 0.5 of a file.
 
         Raises:
             InputError: nothing there, or not a result of dpm, or an unfinished run.
         """
         path = Path(path)
         if path.is_dir():
-            header, run_frames, manifest = open_run(path)
-            return cls(header, run_frames, name=path.resolve().name, manifest=manifest)
+            header, run_frames, manifest = open_run(path, motion_threshold)
+            return cls(
+                header,
+                run_frames,
+                name=path.resolve().name,
+                manifest=manifest,
+                motion_threshold=run_frames.motion_threshold,
+            )
         if not path.is_file():
             raise InputError(f"{path} does not exist: give a run folder or a dpm npz file")
         header, frames = open_archive(path)
-        return cls(header, frames, name=path.stem)
+        threshold = MOTION_THRESHOLD if motion_threshold is None else motion_threshold
+        return cls(header, frames, name=path.stem, motion_threshold=threshold)
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, Any], name: str = "sequence") -> "Sequence4D":

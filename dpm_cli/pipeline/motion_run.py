@@ -1,0 +1,141 @@
+"""The clip's own stage after alignment: depth and motion of every frame from all passes that see it.
+
+Three rounds over the frames, each on disk before the next begins, so nothing holds the clip and a stopped run goes on:
+every frame by itself, then with its neighbours' motion, then with their depth.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from dpm_cli.config import MOTION_THRESHOLD
+from dpm_cli.files import atomic_path
+from dpm_cli.motion.carry import Neighbour, motion_scores
+from dpm_cli.motion.edges import sharpened
+from dpm_cli.motion.evidence import Evidence, motion_evidence
+from dpm_cli.motion.look import Look, measured
+from dpm_cli.motion.static_depth import DepthChange, improved_log_depth, triangulate
+from dpm_cli.motion.steady import Opinion, steadied, transported
+from dpm_cli.passes.fusion import AlignedPasses, FusedDepth, fuse_depth, looks_at
+from dpm_cli.passes.user_masks import UserMasks
+from dpm_cli.progress import Reporter
+from dpm_cli.structures import FrameReader
+
+NEIGHBOURS = 2
+"""Frames before and after that are asked."""
+
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True, eq=False)
+class SeenFrame:
+    """A frame by itself."""
+
+    depth: FusedDepth
+    evidence: Evidence
+    wanted: DepthChange
+
+
+@dataclass(frozen=True, eq=False)
+class JudgedFrame:
+    """A frame after its neighbours were asked what moves."""
+
+    log_depth: np.ndarray
+    """(H, W) float32."""
+    dynamic: np.ndarray
+    """(H, W) float32 motion score."""
+
+
+class _Kept(Generic[Record]):
+    """Records of frames on disk, the last few in memory."""
+
+    def __init__(self, folder: Path, parts: dict[str, type], build: Callable[..., Record]):
+        self.folder, self.parts, self.build = folder, parts, build
+        folder.mkdir(parents=True, exist_ok=True)
+        self._memory: OrderedDict[int, Record] = OrderedDict()
+
+    def path(self, t: int) -> Path:
+        return self.folder / f"{t:06d}.npz"
+
+    def write(self, t: int, *parts: object) -> None:
+        with atomic_path(self.path(t)) as path:
+            np.savez(path, **{k: v for part in parts for k, v in vars(part).items()})
+
+    def __getitem__(self, t: int) -> Record:
+        if t not in self._memory:
+            with np.load(self.path(t)) as data:
+                self._memory[t] = self.build(
+                    **{
+                        name: kind(**{k: data[k] for k in kind.__dataclass_fields__})
+                        for name, kind in self.parts.items()
+                    }
+                )
+            while len(self._memory) > 2 * NEIGHBOURS + 2:
+                self._memory.popitem(last=False)
+        self._memory.move_to_end(t)
+        return self._memory[t]
+
+
+class ClipMotion:
+    """Depth and motion of the frames of a clip; the user's masks, if any, replace the motion score."""
+
+    def __init__(
+        self, passes: AlignedPasses, frames: FrameReader, folder: Path, masks: UserMasks | None
+    ):
+        self.passes, self.frames, self.masks = passes, frames, masks
+        parts = {"depth": FusedDepth, "evidence": Evidence, "wanted": DepthChange}
+        self.seen = _Kept(folder / "seen", parts, SeenFrame)
+        self.judged = _Kept(folder / "judged", {"judged": JudgedFrame}, lambda judged: judged)
+
+    def prepare(self, reporter: Reporter) -> None:
+        """The first two rounds, without what an earlier run has done of them."""
+        count = len(self.frames)
+        with reporter.task("motion", 2 * count) as advance:
+            for store, work in ((self.seen, self._look), (self.judged, self._judge)):
+                for t in range(count):
+                    if not store.path(t).is_file():
+                        store.write(t, *work(t))
+                    advance()
+
+    def _look(self, t: int) -> tuple[FusedDepth, Evidence, DepthChange]:
+        depth = fuse_depth(t, self.passes)
+        looks = [measured(depth.log_depth, look) for look in looks_at(t, self.passes)]
+        evidence = motion_evidence(depth.confidence, depth.opinion, looks)
+        return depth, evidence, triangulate(self._image(t), looks)
+
+    def _judge(self, t: int) -> tuple[JudgedFrame]:
+        image, seen = self._image(t), self.seen[t]
+        if self.masks:
+            dynamic = self.masks.read(t).astype(np.float32)
+        else:
+            near = [
+                Neighbour(look.flow, look.seen()[1], self.seen[look.other].evidence)
+                for look in self._neighbours(t)
+            ]
+            dynamic = motion_scores(image, seen.evidence, near)
+        still = np.clip(1 - dynamic / MOTION_THRESHOLD, 0, 1)
+        depth = seen.depth
+        log_depth = improved_log_depth(image, depth.log_depth, depth.confidence, seen.wanted, still)
+        return (JudgedFrame(sharpened(image, log_depth, depth.confidence), dynamic),)
+
+    def frame(self, t: int) -> tuple[FusedDepth, np.ndarray]:
+        """Depth and motion score (H, W) of frame `t`."""
+        own = self.judged[t]
+        opinions = [self._opinion(own.log_depth, look) for look in self._neighbours(t)]
+        depth = self.seen[t].depth
+        steady = steadied(own.log_depth, depth.confidence, own.dynamic, opinions)
+        return replace(depth, log_depth=steady), own.dynamic
+
+    def _opinion(self, log_depth: np.ndarray, look: Look) -> Opinion:
+        seen = look.seen()[1].astype(np.float32)
+        return Opinion(transported(log_depth, look, self.judged[look.other].log_depth), seen)
+
+    def _neighbours(self, t: int) -> list[Look]:
+        return looks_at(t, self.passes, farthest=NEIGHBOURS)
+
+    def _image(self, t: int) -> np.ndarray:
+        return self.frames.read([t])[0]

@@ -1,0 +1,47 @@
+"""What the manifest says of a run's quality, read off its frames, so that it holds at the threshold in force."""
+
+import numpy as np
+
+from dpm_cli.sequence import FrameResult, Sequence4D
+
+
+def run_quality(sequence: Sequence4D) -> dict[str, float]:
+    """Medians and shares over the frames; see the keys in the README."""
+    residuals, confident, moving = [], [], []
+    for t in range(len(sequence)):
+        frame = sequence.frame(t)
+        sure = frame.confidence[frame.valid]
+        confident.append(float(np.median(sure)) if sure.size else 0.0)
+        moving.append(float((frame.dynamic > sequence.motion_threshold).mean()))
+        if t + 1 < len(sequence) and sequence.shot[t + 1] == sequence.shot[t]:
+            points = frame.points(sequence.cam2world[t], sequence.intrinsics[t])
+            next_camera = sequence.cam2world[t + 1], sequence.intrinsics[t + 1]
+            residuals.append(flow_residual_px(frame, *next_camera, points))
+    return {
+        "flow_residual_px": float(np.median(residuals)) if residuals else 0.0,
+        "median_confidence": float(np.median(confident)),
+        "moving_share": float(np.mean(moving)),
+    }
+
+
+def flow_residual_px(
+    frame: FrameResult, next_frame: np.ndarray, K: np.ndarray, points: np.ndarray
+) -> float:
+    """Median distance in pixels between project(points + scene flow, next camera) and pixel + flow.
+
+    Args:
+        frame: the frame, with forward motion.
+        next_frame: (4, 4) cam2world of the next frame.
+        K: (3, 3) of the next frame.
+        points: (H, W, 3) world points of the frame.
+    """
+    assert frame.scene_flow_fwd is not None
+    assert frame.flow_fwd is not None
+    moved = points + frame.scene_flow_fwd
+    camera = (moved - next_frame[:3, 3]) @ next_frame[:3, :3]
+    z = np.maximum(camera[..., 2:], 1e-6)
+    pixels = (camera[..., :2] / z) * K[[0, 1], [0, 1]] + K[:2, 2]
+    y, x = np.mgrid[: points.shape[0], : points.shape[1]]
+    target = np.stack((x, y), -1) + frame.flow_fwd
+    ok = frame.valid & (frame.flow_fwd_valid if frame.flow_fwd_valid is not None else True)
+    return float(np.median(np.linalg.norm(pixels - target, axis=-1)[ok])) if ok.any() else 0.0
