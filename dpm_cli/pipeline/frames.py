@@ -1,48 +1,131 @@
-"""Fuse every frame and write it; what is written already is kept."""
+"""Fuse every frame and write it."""
+
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from dpm_cli.passes.fusion import flow_residual_px, fuse_frame
+from dpm_cli.passes.pictures import Pictures
 from dpm_cli.pipeline.align_run import AlignedRun
 from dpm_cli.pipeline.user_masks import UserMasks
 from dpm_cli.progress import Reporter
-from dpm_cli.sequence import RunWriter, SequenceHeader
-from dpm_cli.structures import Clip
+from dpm_cli.sequence import FrameResult, RunWriter, SequenceHeader
+from dpm_cli.structures import Cameras, Clip
 
 
 def fuse_run(
     clip: Clip,
-    aligned: AlignedRun,
+    pictures: Pictures,
+    aligned: AlignedRun | None,
     masks: UserMasks | None,
     model: str,
     writer: RunWriter,
     reporter: Reporter,
 ) -> dict[str, float]:
-    """Write `cameras.npz` and all frames; returns what the manifest says of their quality."""
-    cameras, shot = aligned.passes.cameras, aligned.shot
+    """Write `cameras.npz` and all frames; returns what the manifest says of their quality.
+
+    Args:
+        clip: all T frames.
+        pictures: which of them are pictures.
+        aligned: the passes of the P pictures; None where there is no picture.
+        masks: the user's, of all frames.
+        model: name of the predictor.
+        writer: of the run folder.
+        reporter: progress.
+    """
+    cameras, shot = frame_cameras(clip, pictures, aligned)
     writer.write_cameras(
         SequenceHeader.of_clip(clip, cameras, scale="arbitrary", model=model, shot=shot)
     )
     residuals, confident, moving = [], [], []
     with reporter.task("frames", len(clip)) as advance:
-        for t in range(len(clip)):
-            mask = masks.read(t) if masks else None
-            frame = fuse_frame(t, clip.frames.read([t])[0], aligned.passes, mask)
+        for t, frame in enumerate(_frames(clip, pictures, aligned, masks)):
             writer.write_frame(t, frame)
+            advance()
+            if pictures.of_frame[t] < 0:
+                continue
             confident.append(
                 float(np.median(frame.confidence[frame.valid])) if frame.valid.any() else 0.0
             )
             moving.append(float((frame.dynamic > 0.5).mean()))
-            if t + 1 < len(clip) and shot[t + 1] == shot[t]:
+            if t + 1 < len(clip) and shot[t + 1] == shot[t] and pictures.of_frame[t + 1] >= 0:
                 points = frame.points(cameras.cam2world[t], cameras.intrinsics[t])
                 residuals.append(
                     flow_residual_px(
                         frame, cameras.cam2world[t + 1], cameras.intrinsics[t + 1], points
                     )
                 )
-            advance()
     return {
         "flow_residual_px": float(np.median(residuals)) if residuals else 0.0,
-        "median_confidence": float(np.median(confident)),
-        "moving_share": float(np.mean(moving)),
+        "median_confidence": float(np.median(confident)) if confident else 0.0,
+        "moving_share": float(np.mean(moving)) if moving else 0.0,
     }
+
+
+def frame_cameras(
+    clip: Clip, pictures: Pictures, aligned: AlignedRun | None
+) -> tuple[Cameras, np.ndarray]:
+    """Cameras of all T frames and the shot (T,) of each."""
+    if aligned is not None:
+        cameras = pictures.cameras(aligned.passes.cameras, aligned.shot)
+        return cameras, pictures.per_frame(aligned.shot)
+    height, width = clip.size
+    focal_px = float(max(clip.size))
+    K = np.array([[focal_px, 0, (width - 1) / 2], [0, focal_px, (height - 1) / 2], [0, 0, 1]])
+    count = len(clip)
+    unknown = Cameras(
+        np.tile(np.eye(4), (count, 1, 1)), np.tile(K, (count, 1, 1)), np.zeros(count, bool)
+    )
+    return unknown, np.zeros(count, np.int64)
+
+
+def _frames(
+    clip: Clip, pictures: Pictures, aligned: AlignedRun | None, masks: UserMasks | None
+) -> Iterator[FrameResult]:
+    """Every frame of the clip; a picture is fused once, however often it is repeated."""
+    fused, last = -1, None
+    for t in range(len(clip)):
+        number = int(pictures.of_frame[t])
+        if number < 0 or aligned is None:
+            yield _in_clip(_empty(clip.frames.read([t])[0]), t, pictures)
+            continue
+        if number != fused:
+            mask = masks.read(t) if masks else None
+            last = fuse_frame(number, clip.frames.read([t])[0], aligned.passes, mask)
+            fused = number
+        assert last is not None
+        yield _in_clip(last, t, pictures)
+
+
+def _empty(image: np.ndarray) -> FrameResult:
+    """A frame of which nothing is known."""
+    size = image.shape[:2]
+    return FrameResult(
+        image=image,
+        depth=np.ones(size, np.float32),
+        confidence=np.zeros(size, np.float32),
+        valid=np.zeros(size, bool),
+        dynamic=np.zeros(size, np.float32),
+    )
+
+
+def _in_clip(frame: FrameResult, t: int, pictures: Pictures) -> FrameResult:
+    """A fused picture with its motion to the frames of the clip before and after it, not to pictures.
+
+    To a repetition nothing moves; to a frame without a picture nothing is known.
+    """
+    size, own = frame.depth.shape, pictures.of_frame[t]
+    motion = {}
+    for name, other in (("fwd", t + 1), ("bwd", t - 1)):
+        keys = (f"scene_flow_{name}", f"flow_{name}", f"flow_{name}_valid")
+        if not 0 <= other < len(pictures.of_frame):
+            motion.update(dict.fromkeys(keys))
+            continue
+        shown = pictures.of_frame[other]
+        if shown >= 0 and own >= 0 and shown != own:
+            continue
+        same = shown == own and own >= 0
+        still = (np.zeros((*size, 3), np.float32), np.zeros((*size, 2), np.float32))
+        motion.update(zip(keys, (*still, np.full(size, same)), strict=True))
+    return replace(frame, **motion)

@@ -4,34 +4,22 @@ Nothing holds the whole video: working images, passes and frames live on disk an
 leaves whole files, so a run that was stopped goes on where it was and gives the same numbers.
 """
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
-from dpm_cli.clip_store import ClipPlan, plan_clip
-from dpm_cli.clip_store.clip import decode_clip, fingerprint
+from dpm_cli.clip_store import fingerprint, plan_clip
 from dpm_cli.config import ClipSettings, ReconstructSettings, RunTarget
-from dpm_cli.devices import auto_batch_size, peak_memory_bytes, pick_device, pick_dtype
+from dpm_cli.devices import pick_device, pick_dtype
 from dpm_cli.errors import DpmError, InterruptedRunError, PartialResultError
 from dpm_cli.export import write_run_outputs
-from dpm_cli.passes.shots import detect_shots
-from dpm_cli.pipeline.align_run import align_run
-from dpm_cli.pipeline.calibration import given_intrinsics
-from dpm_cli.pipeline.frames import fuse_run
-from dpm_cli.pipeline.manifest import clip_manifest, first_manifest, summary
-from dpm_cli.pipeline.passes import pass_graph, run_passes
-from dpm_cli.pipeline.run_state import WORK, clear_own_files, examine_folder
+from dpm_cli.pipeline.compute import Machine, compute
+from dpm_cli.pipeline.manifest import first_manifest, summary
+from dpm_cli.pipeline.run_state import clear_own_files, examine_folder
 from dpm_cli.pipeline.stopwatch import Stopwatch
-from dpm_cli.pipeline.user_masks import UserMasks
 from dpm_cli.predictors import load_predictor
-from dpm_cli.predictors.protocol import Predictor
 from dpm_cli.progress import Reporter, SilentReporter
 from dpm_cli.sequence import RunWriter, Sequence4D
-from dpm_cli.structures import Clip
 
 
 @dataclass(frozen=True)
@@ -40,15 +28,6 @@ class FinishedRun:
 
     folder: Path
     summary: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class _Machine:
-    """A predictor where it runs."""
-
-    predictor: Predictor
-    device: torch.device
-    dtype: torch.dtype
 
 
 def reconstruct(
@@ -105,7 +84,7 @@ def reconstruct_many(
     predictor = load_predictor(settings.model, weights=settings.weights, device=device, dtype=dtype)
     for note in predictor.info.notes:
         reporter.note(note)
-    machine = _Machine(predictor, device, dtype)
+    machine = Machine(predictor, device, dtype, predictor.info.notes)
     finished, failures = [], []
     for target in targets:
         try:
@@ -129,7 +108,7 @@ def reconstruct_many(
 def _run(
     target: RunTarget,
     settings: ReconstructSettings,
-    machine: _Machine,
+    machine: Machine,
     resume: bool,
     overwrite: bool,
     reporter: Reporter,
@@ -147,7 +126,7 @@ def _run(
         or first_manifest(target, settings, info, machine.device, machine.dtype, identity),
     )
     if state.action != "done":
-        _compute(target, settings, machine, plan, writer, watch, reporter)
+        compute(plan, settings, machine, writer, watch, reporter)
     outputs = {
         "formats": list(settings.formats),
         "min_confidence": settings.min_confidence,
@@ -168,76 +147,6 @@ def _run(
         writer.stage_done("outputs")
     reporter.detail(", ".join(f"{k} {v:.1f} s" for k, v in watch.seconds.items()))
     return FinishedRun(target.folder, summary(target.folder, writer.manifest))
-
-
-def _compute(target, settings, machine, plan, writer, watch, reporter) -> None:
-    """Everything up to the frames; what an interrupted run has finished is kept."""
-    info = machine.predictor.info
-    work = target.folder / WORK
-    work.mkdir(parents=True, exist_ok=True)
-    writer.write_manifest()
-    with watch.time("decode"):
-        clip = decode_clip(plan, work / "images", reporter)
-    K = given_intrinsics(clip, settings.fov_deg, settings.intrinsics)
-    masks = (
-        UserMasks(Path(settings.mask_dir), clip.frame_index, clip.size)
-        if settings.mask_dir
-        else None
-    )
-    with watch.time("cuts"):
-        shot = detect_shots(clip.frames, reporter)
-    if shot[-1]:
-        reporter.note(
-            f"{shot[-1] + 1} shots: frames {', '.join(map(str, np.flatnonzero(np.diff(shot)) + 1))} start new ones"
-        )
-    graph = pass_graph(shot, settings.pairs)
-    pairs = graph.pairs
-    batch = writer.manifest.get("batch_size") or settings.batch_size
-    pair_bytes = info.pair_bytes_per_pixel * clip.size[0] * clip.size[1]
-    batch = batch or auto_batch_size(pair_bytes, machine.device)
-    reporter.detail(
-        f"{len(clip)} frames, {len(pairs)} pairs, {batch} at a time on {machine.device}"
-    )
-    writer.write_manifest({**clip_manifest(clip, shot), "pairs": len(pairs), "batch_size": batch})
-    with watch.time("prepare"):
-        machine.predictor.prepare(clip, K)
-    found = [note for note in machine.predictor.info.notes if note not in info.notes]
-    for note in found:
-        reporter.note(note)
-    with watch.time("predict"):
-        store = run_passes(
-            clip,
-            graph,
-            machine.predictor,
-            work / "passes",
-            intrinsics=K,
-            masks=masks,
-            device=machine.device,
-            dtype=machine.dtype,
-            batch_size=batch,
-            reporter=reporter,
-        )
-    with watch.time("align"):
-        aligned = align_run(clip, pairs, store, K, settings, reporter)
-    with watch.time("fuse"):
-        quality = fuse_run(clip, aligned, masks, info.name, writer, reporter)
-    writer.write_manifest(
-        {
-            "focal_px": float(np.median(aligned.passes.cameras.intrinsics[:, 0, 0])),
-            "cameras_registered": int(aligned.passes.cameras.registered.sum()),
-            "notes": [*plan.notes, *_lost(plan, clip), *found, *aligned.notes],
-            "quality": quality,
-            "timings_s": dict(watch.seconds),
-            "peak_memory_bytes": peak_memory_bytes(machine.device),
-        }
-    )
-    writer.stage_done("frames")
-    shutil.rmtree(work)
-
-
-def _lost(plan: ClipPlan, clip: Clip) -> list[str]:
-    missing = len(plan) - len(clip)
-    return [f"{missing} of {len(plan)} frames could not be decoded"] if missing else []
 
 
 def _clip_options(options: ClipSettings, info) -> dict[str, Any]:

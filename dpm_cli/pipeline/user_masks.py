@@ -1,6 +1,6 @@
 """Masks that the user gives: non-zero pixels move by themselves, whatever the predictor thinks."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -9,33 +9,46 @@ import numpy as np
 import torch
 
 from dpm_cli.errors import InputError
-from dpm_cli.structures import PairPrediction
+from dpm_cli.structures import Clip, PairPrediction
 from dpm_cli.video.inputs import natural_key
 
 _CERTAIN = 8.0
 """Log odds of a pixel that the user has marked."""
 
 
+@dataclass(frozen=True)
 class UserMasks:
-    """One mask per source frame, or one per frame of the clip, in natural order of the file names."""
+    """One mask a frame."""
 
-    def __init__(self, folder: Path, frame_index: np.ndarray, size: tuple[int, int]):
+    paths: tuple[Path, ...]
+    size: tuple[int, int]
+    """(height, width) of the working images."""
+
+    @classmethod
+    def find(cls, folder: Path, clip: Clip) -> "UserMasks":
+        """One mask per source frame, or one per frame of the clip, in natural order of the file names.
+
+        Raises:
+            InputError: none there, or not enough.
+        """
         paths = sorted(
             (p for p in folder.glob("*") if p.suffix.lower() in {".png", ".jpg", ".jpeg"}),
             key=lambda p: natural_key(p.name),
         )
-        count = len(frame_index)
+        count = len(clip)
         if not paths:
             raise InputError(f"--mask-dir {folder}: no png or jpg masks there")
-        if len(paths) == count:
-            self.paths = paths
-        elif len(paths) > int(frame_index.max()):
-            self.paths = [paths[i] for i in frame_index]
-        else:
-            raise InputError(
-                f"--mask-dir {folder}: {len(paths)} masks for {count} frames; give one for each frame"
-            )
-        self.size = size
+        if len(paths) != count:
+            if len(paths) <= int(clip.frame_index.max()):
+                raise InputError(
+                    f"--mask-dir {folder}: {len(paths)} masks for {count} frames; give one for each frame"
+                )
+            paths = [paths[i] for i in clip.frame_index]
+        return cls(tuple(paths), clip.size)
+
+    def take(self, frames: np.ndarray) -> "UserMasks":
+        """The masks of some frames."""
+        return replace(self, paths=tuple(self.paths[t] for t in frames))
 
     def read(self, t: int) -> np.ndarray:
         """(H, W) bool at the working size."""
