@@ -28,6 +28,8 @@ class ClipSettings:
     """Last time in seconds."""
     max_frames: int | None = None
     """At most this many frames."""
+    crop: str = "auto"
+    """What of the source is picture: `auto` = without bars, `none` = all, or `x,y,w,h` in source pixels."""
 
 
 @dataclass(frozen=True)

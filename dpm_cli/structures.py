@@ -49,6 +49,8 @@ class Clip:
     """What the user gave, for the manifest."""
     fingerprint: str
     """sha256 that identifies the input."""
+    pixel_aspect: float = 1.0
+    """Width of a source pixel divided by its height."""
 
     def __len__(self) -> int:
         return len(self.frame_index)

@@ -49,6 +49,16 @@ def write_numbered(
     return path
 
 
+def write_video(path: Path, images: list[np.ndarray], fps: int = 10, *options: str) -> Path:
+    """A video of images (H, W, 3) uint8; `options` go to the output."""
+    height, width = images[0].shape[:2]
+    command = [executable(), "-loglevel", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24"]
+    command += ["-s", f"{width}x{height}", "-r", str(fps), "-i", "-", "-c:v", "libx264"]
+    command += ["-pix_fmt", "yuv420p", "-crf", "12", "-threads", "1", *options, str(path)]
+    subprocess.run(command, input=np.stack(images).tobytes(), check=True)
+    return path
+
+
 def numbers(frames: np.ndarray) -> list[int]:
     """The number that each frame (N, H, W, 3) carries."""
     return np.rint((frames.mean((1, 2, 3)) - 4) / 8).astype(int).tolist()

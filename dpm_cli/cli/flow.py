@@ -28,8 +28,15 @@ def flow(
     size: Annotated[
         int | None, typer.Option(min=32, help="Long side of the working images, pixels.")
     ] = None,
+    crop: Annotated[
+        str,
+        typer.Option(
+            help="auto leaves bars out, none keeps all, x,y,w,h (source pixels) is the picture."
+        ),
+    ] = "auto",
     fov: Annotated[
-        float | None, typer.Option(help="Horizontal field of view of the source, degrees.")
+        float | None,
+        typer.Option(help="Horizontal field of view of the picture (without bars), degrees."),
     ] = None,
     intrinsics: Annotated[
         str | None, typer.Option(help="fx,fy,cx,cy in source pixels, or a file with them.")
@@ -62,7 +69,7 @@ def flow(
         weights=weights,
         device=device,
         dtype=dtype,
-        clip=ClipSettings(size=size),
+        clip=ClipSettings(size=size, crop=crop),
         fov_deg=fov,
         intrinsics=intrinsics,
         motion_threshold=motion_threshold,

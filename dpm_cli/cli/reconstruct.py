@@ -81,10 +81,18 @@ def reconstruct(
     max_frames: Annotated[
         int | None, typer.Option(min=1, help="At most this many frames.", rich_help_panel=_CLIP)
     ] = None,
+    crop: Annotated[
+        str,
+        typer.Option(
+            help="auto leaves bars out, none keeps all, x,y,w,h (source pixels) is the picture.",
+            rich_help_panel=_CLIP,
+        ),
+    ] = "auto",
     fov: Annotated[
         float | None,
         typer.Option(
-            help="Horizontal field of view of the source, degrees.", rich_help_panel=_CAMERA
+            help="Horizontal field of view of the picture (without bars), degrees.",
+            rich_help_panel=_CAMERA,
         ),
     ] = None,
     intrinsics: Annotated[
@@ -180,7 +188,7 @@ def reconstruct(
         device=device,
         dtype=dtype,
         batch_size=parse_batch_size(batch_size),
-        clip=ClipSettings(size, fps, stride, start, end, max_frames),
+        clip=ClipSettings(size, fps, stride, start, end, max_frames, crop),
         pairs=pairs,
         fov_deg=fov,
         intrinsics=intrinsics,

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from dpm_cli.export.options import ExportOptions
-from dpm_cli.export.source_size import nearest_to_source
+from dpm_cli.export.source_size import known_at_source, nearest_to_source
 from dpm_cli.files import write_json
 from dpm_cli.formats.depth_png import LARGEST, DepthImage, write_depth_png
 from dpm_cli.sequence import Sequence4D
@@ -23,10 +23,9 @@ def export_depth(sequence: Sequence4D, path: Path, options: ExportOptions) -> No
     with options.reporter.task("depth", len(sequence)) as advance:
         for t, name in enumerate(names):
             frame = sequence.frame(t)
-            depth, valid = (
-                nearest_to_source(a, sequence.source_from_working, sequence.source_size)
-                for a in (frame.depth, frame.valid)
-            )
+            to_source = (sequence.source_from_working, sequence.source_size)
+            depth = nearest_to_source(frame.depth, *to_source)
+            valid = known_at_source(frame.valid, *to_source)
             write_depth_png(path / name, DepthImage(depth, valid, factor, unit))
             advance()
     write_json(path / "depth.json", {"depth_factor": factor, "depth_unit": unit, "files": names})

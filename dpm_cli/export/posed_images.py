@@ -30,8 +30,8 @@ def export_colmap(sequence: Sequence4D, path: Path, options: ExportOptions) -> N
     names = _write_images(sequence, path / "images", used, options)
     model = ColmapModel(
         names=names,
-        size=sequence.source_size,
-        intrinsics=sequence.intrinsics_source[used],
+        size=sequence.source_area.size,
+        intrinsics=_image_intrinsics(sequence)[used],
         cam2world=sequence.cam2world[used],
         cloud=static_cloud(sequence, _seeded(options)),
     )
@@ -51,13 +51,21 @@ def export_nerfstudio(sequence: Sequence4D, path: Path, options: ExportOptions) 
     write_ply(path / "points.ply", cloud, comments(sequence, "static points of all frames"))
     transforms = TransformsFile(
         names=[f"images/{name}" for name in names],
-        size=sequence.source_size,
-        intrinsics=sequence.intrinsics_source[used],
+        size=sequence.source_area.size,
+        intrinsics=_image_intrinsics(sequence)[used],
         cam2world=sequence.cam2world[used],
         time=relative_times(sequence)[used],
         ply="points.ply",
     )
     write_transforms(path / "transforms.json", transforms)
+
+
+def _image_intrinsics(sequence: Sequence4D) -> np.ndarray:
+    """(T, 3, 3) of the written images: in source pixels, from the corner of the picture without bars."""
+    K = sequence.intrinsics_source.copy()
+    K[:, 0, 2] -= sequence.source_area.x
+    K[:, 1, 2] -= sequence.source_area.y
+    return K
 
 
 def _registered(sequence: Sequence4D) -> np.ndarray:

@@ -8,6 +8,7 @@ import torch
 from dpm_cli.errors import InputError, UsageError
 from dpm_cli.geometry.camera import focal_from_fov, intrinsics_matrix
 from dpm_cli.structures import Clip
+from dpm_cli.video.bars import shown_area
 
 
 def given_intrinsics(
@@ -17,7 +18,7 @@ def given_intrinsics(
 
     Args:
         clip: tells the source size and `source_from_working`.
-        fov_deg: horizontal field of view of the source in degrees.
+        fov_deg: horizontal field of view of the picture, bars left out, in degrees.
         intrinsics: `fx,fy,cx,cy` in source pixels, or a text file with these 4 numbers or the 9 of K.
 
     Raises:
@@ -29,14 +30,22 @@ def given_intrinsics(
     if fov_deg is not None:
         if not 1 < fov_deg < 179:
             raise UsageError(f"--fov {fov_deg:g}: give degrees between 1 and 179")
-        height, width = clip.source_size
-        focal_px = torch.tensor(focal_from_fov(fov_deg, width), dtype=torch.float64)
-        K_source = intrinsics_matrix(focal_px, height, width).numpy()
+        K_source = _from_fov(fov_deg, clip)
     elif intrinsics is not None:
         K_source = parse_intrinsics(intrinsics)
     else:
         return None
     return np.linalg.inv(clip.source_from_working) @ K_source
+
+
+def _from_fov(fov_deg: float, clip: Clip) -> np.ndarray:
+    """K (3, 3) in source pixels, the principal point in the middle of the picture."""
+    area = shown_area(clip.source_from_working, clip.size)
+    focal_px = torch.tensor(focal_from_fov(fov_deg, area.width), dtype=torch.float64)
+    K = intrinsics_matrix(focal_px, area.height, area.width).numpy()
+    K[1, 1] *= clip.pixel_aspect
+    K[:2, 2] += area.x, area.y
+    return K
 
 
 def parse_intrinsics(text: str) -> np.ndarray:

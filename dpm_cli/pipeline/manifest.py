@@ -1,6 +1,7 @@
 """What the manifest of a run says, and the line about it that `--json` prints."""
 
 import platform
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from dpm_cli.config import ReconstructSettings, RunTarget
 from dpm_cli.passes.pictures import Pictures
 from dpm_cli.predictors.protocol import PredictorInfo
 from dpm_cli.structures import Clip
+from dpm_cli.video.bars import shown_area
 
 
 def first_manifest(
@@ -53,6 +55,7 @@ def clip_manifest(clip: Clip, pictures: Pictures, shot: np.ndarray) -> dict[str,
     first = [int(pictures.shown[n]) if n >= 0 else None for n in pictures.of_frame]
     return {
         "source_size": list(clip.source_size),
+        "source_area": list(astuple(shown_area(clip.source_from_working, clip.size))),
         "working_size": list(clip.size),
         "source_from_working": clip.source_from_working.tolist(),
         "scale": {

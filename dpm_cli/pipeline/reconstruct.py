@@ -8,18 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dpm_cli.clip_store import fingerprint, plan_clip
-from dpm_cli.config import ClipSettings, ReconstructSettings, RunTarget
+from dpm_cli.clip_store import fingerprint
+from dpm_cli.config import ReconstructSettings, RunTarget
 from dpm_cli.devices import pick_device, pick_dtype
 from dpm_cli.errors import DpmError, InterruptedRunError, PartialResultError
 from dpm_cli.export import write_run_outputs
 from dpm_cli.pipeline.compute import Machine, compute
 from dpm_cli.pipeline.manifest import first_manifest, summary
+from dpm_cli.pipeline.plan import plan_target
 from dpm_cli.pipeline.run_state import clear_own_files, examine_folder
 from dpm_cli.pipeline.stopwatch import Stopwatch
 from dpm_cli.predictors import load_predictor
 from dpm_cli.progress import Reporter, SilentReporter
 from dpm_cli.sequence import RunWriter, Sequence4D
+from dpm_cli.video.inputs import clip_files
 
 
 @dataclass(frozen=True)
@@ -115,9 +117,10 @@ def _run(
 ) -> FinishedRun:
     watch = Stopwatch()
     info = machine.predictor.info
-    plan = plan_clip(list(target.inputs), **_clip_options(settings.clip, info))
-    identity = {"fingerprint": fingerprint(plan.files), "digest": settings.digest()}
+    files = tuple(clip_files(list(target.inputs)))
+    identity = {"fingerprint": fingerprint(files), "digest": settings.digest()}
     state = examine_folder(target.folder, **identity, resume=resume, overwrite=overwrite)
+    plan = None if state.action == "done" else plan_target(target, settings.clip, info)
     if state.action == "fresh":
         clear_own_files(target.folder)
     writer = RunWriter(
@@ -125,7 +128,7 @@ def _run(
         state.manifest
         or first_manifest(target, settings, info, machine.device, machine.dtype, identity),
     )
-    if state.action != "done":
+    if plan is not None:
         compute(plan, settings, machine, writer, watch, reporter)
     outputs = {
         "formats": list(settings.formats),
@@ -147,15 +150,3 @@ def _run(
         writer.stage_done("outputs")
     reporter.detail(", ".join(f"{k} {v:.1f} s" for k, v in watch.seconds.items()))
     return FinishedRun(target.folder, summary(target.folder, writer.manifest))
-
-
-def _clip_options(options: ClipSettings, info) -> dict[str, Any]:
-    return {
-        "long_side": options.size or info.default_long_side,
-        "multiple": info.multiple,
-        "start": options.start,
-        "end": options.end,
-        "fps": options.fps,
-        "stride": options.stride,
-        "max_frames": options.max_frames,
-    }
