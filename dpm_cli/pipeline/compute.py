@@ -90,8 +90,8 @@ def compute(
         notes += job.say(["no frame of the clip shows a picture: nothing can be reconstructed"])
     with watch.time("fuse"):
         name = machine.predictor.info.name
-        quality = fuse_run(clip, pictures, aligned, masks, name, writer, reporter)
-    cameras, shot = frame_cameras(clip, pictures, aligned)
+        quality = fuse_run(clip, pictures, aligned, K, masks, name, writer, reporter)
+    cameras, shot = frame_cameras(clip, pictures, aligned, K)
     writer.write_manifest(
         {
             **clip_manifest(clip, pictures, shot),

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+import torch
 
+from dpm_cli.geometry.camera import intrinsics_matrix, square_in_source
 from dpm_cli.passes.fusion import flow_residual_px, fuse_frame
 from dpm_cli.passes.pictures import Pictures
 from dpm_cli.pipeline.align_run import AlignedRun
@@ -18,6 +20,7 @@ def fuse_run(
     clip: Clip,
     pictures: Pictures,
     aligned: AlignedRun | None,
+    intrinsics: np.ndarray | None,
     masks: UserMasks | None,
     model: str,
     writer: RunWriter,
@@ -29,12 +32,13 @@ def fuse_run(
         clip: all T frames.
         pictures: which of them are pictures.
         aligned: the passes of the P pictures; None where there is no picture.
+        intrinsics: (3, 3) where the user gave them.
         masks: the user's, of all frames.
         model: name of the predictor.
         writer: of the run folder.
         reporter: progress.
     """
-    cameras, shot = frame_cameras(clip, pictures, aligned)
+    cameras, shot = frame_cameras(clip, pictures, aligned, intrinsics)
     writer.write_cameras(
         SequenceHeader.of_clip(clip, cameras, scale="arbitrary", model=model, shot=shot)
     )
@@ -64,20 +68,23 @@ def fuse_run(
 
 
 def frame_cameras(
-    clip: Clip, pictures: Pictures, aligned: AlignedRun | None
+    clip: Clip, pictures: Pictures, aligned: AlignedRun | None, intrinsics: np.ndarray | None
 ) -> tuple[Cameras, np.ndarray]:
-    """Cameras of all T frames and the shot (T,) of each."""
+    """Cameras of all T frames and the shot (T,) of each; a focal length that was found is one in the source."""
     if aligned is not None:
         cameras = pictures.cameras(aligned.passes.cameras, aligned.shot)
-        return cameras, pictures.per_frame(aligned.shot)
-    height, width = clip.size
-    focal_px = float(max(clip.size))
-    K = np.array([[focal_px, 0, (width - 1) / 2], [0, focal_px, (height - 1) / 2], [0, 0, 1]])
-    count = len(clip)
-    unknown = Cameras(
-        np.tile(np.eye(4), (count, 1, 1)), np.tile(K, (count, 1, 1)), np.zeros(count, bool)
-    )
-    return unknown, np.zeros(count, np.int64)
+        shot = pictures.per_frame(aligned.shot)
+    else:
+        guess = intrinsics_matrix(torch.tensor(float(max(clip.size))).double(), *clip.size).numpy()
+        K = np.tile(guess if intrinsics is None else intrinsics, (len(clip), 1, 1))
+        poses = np.tile(np.eye(4), (len(clip), 1, 1))
+        cameras = Cameras(poses, K, np.zeros(len(clip), bool))
+        shot = np.zeros(len(clip), np.int64)
+    if intrinsics is not None:
+        return cameras, shot
+    found, affine = (torch.from_numpy(m) for m in (cameras.intrinsics, clip.source_from_working))
+    squared = square_in_source(found, affine, clip.pixel_aspect).numpy()
+    return replace(cameras, intrinsics=squared), shot
 
 
 def _frames(
