@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -178,8 +178,9 @@ def reconstruct(
 
       dpm reconstruct video.mp4 --dry-run
     """
-    from dpm_cli.cli.console import emit, reporter
+    from dpm_cli.cli.console import complain, emit, reporter
     from dpm_cli.config import ClipSettings, ReconstructSettings, parse_batch_size, parse_formats
+    from dpm_cli.errors import UnfinishedError
     from dpm_cli.pipeline import plan_runs, reconstruct_many
 
     settings = ReconstructSettings(
@@ -207,13 +208,28 @@ def reconstruct(
             for plan in plans:
                 emit(plan.text())
         return
-    done = reconstruct_many(
-        targets, settings, resume=resume, overwrite=overwrite, reporter=reporter(quiet, verbose)
-    )
+    try:
+        done = reconstruct_many(
+            targets, settings, resume=resume, overwrite=overwrite, reporter=reporter(quiet, verbose)
+        )
+    except UnfinishedError as error:
+        _show(error.finished, error.failures, as_json)
+        if quiet:
+            for failure in error.failures:
+                complain(f"{failure.input}: {failure.error}")
+        raise
+    _show(done, [], as_json)
+
+
+def _show(finished: list[Any], failures: list[Any], as_json: bool) -> None:
+    """The runs that were written, on stdout; in JSON also why others were not."""
+    from dpm_cli.cli.console import emit
+
     if as_json:
-        emit(json.dumps({"runs": [run.summary for run in done]}))
+        failed = [vars(failure) for failure in failures]
+        emit(json.dumps({"runs": [run.summary for run in finished], "failed": failed}))
     else:
-        for run in done:
+        for run in finished:
             emit(str(run.folder))
 
 

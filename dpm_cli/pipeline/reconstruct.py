@@ -4,32 +4,23 @@ Nothing holds the whole video: working images, passes and frames live on disk an
 leaves whole files, so a run that was stopped goes on where it was and gives the same numbers.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from dpm_cli.clip_store import fingerprint
 from dpm_cli.config import ReconstructSettings, RunTarget
 from dpm_cli.devices import pick_device, pick_dtype
-from dpm_cli.errors import DpmError, InterruptedRunError, PartialResultError
-from dpm_cli.export import write_run_outputs
-from dpm_cli.pipeline.compute import Machine, compute
-from dpm_cli.pipeline.manifest import first_manifest, summary
-from dpm_cli.pipeline.plan import plan_target
-from dpm_cli.pipeline.run_state import clear_own_files, examine_folder
-from dpm_cli.pipeline.stopwatch import Stopwatch
+from dpm_cli.errors import (
+    AllFailedError,
+    DpmError,
+    Failure,
+    InterruptedRunError,
+    PartialResultError,
+)
+from dpm_cli.files import unwritable
+from dpm_cli.pipeline.compute import Machine
+from dpm_cli.pipeline.run import FinishedRun, Rights, run_target
 from dpm_cli.predictors import load_predictor
 from dpm_cli.progress import Reporter, SilentReporter
-from dpm_cli.sequence import RunWriter, Sequence4D
-from dpm_cli.video.inputs import clip_files
-
-
-@dataclass(frozen=True)
-class FinishedRun:
-    """A run folder and the line about it."""
-
-    folder: Path
-    summary: dict[str, Any]
+from dpm_cli.sequence import Sequence4D
 
 
 def reconstruct(
@@ -77,8 +68,9 @@ def reconstruct_many(
     """Reconstruct several clips with one loaded model.
 
     Raises:
-        PartialResultError: some failed; the others are written and every failure was reported.
-        DpmError: the only one, or all, failed.
+        PartialResultError: some failed; it holds the finished runs and every failure.
+        AllFailedError: all of several failed.
+        DpmError: the only one failed.
     """
     reporter = reporter or SilentReporter()
     device = pick_device(settings.device)
@@ -87,66 +79,37 @@ def reconstruct_many(
     for note in predictor.info.notes:
         reporter.note(note)
     machine = Machine(predictor, device, dtype, predictor.info.notes)
-    finished, failures = [], []
+    rights = Rights(resume, overwrite)
+    finished: list[FinishedRun] = []
+    failures: list[Failure] = []
     for target in targets:
         try:
-            finished.append(_run(target, settings, machine, resume, overwrite, reporter))
+            finished.append(run_target(target, settings, machine, rights, reporter))
         except KeyboardInterrupt:
             raise InterruptedRunError(
-                f"interrupted; what was finished is kept in {target.folder}, the same command goes on"
+                f"interrupted; what was finished is kept in {target.folder}, the same command goes on",
+                finished,
+                failures,
             ) from None
-        except DpmError as error:
-            if len(targets) == 1:
+        except (DpmError, OSError) as error:
+            failure = _failure(target, error)
+            if len(targets) == 1 or failure is None:
                 raise
-            failures.append(f"{target.inputs[0]}: {error}")
-            reporter.note(failures[-1])
-    if failures:
+            failures.append(failure)
+            reporter.note(f"{failure.input}: {failure.error}")
+    if failures and finished:
         raise PartialResultError(
-            f"{len(failures)} of {len(targets)} inputs failed; first: {failures[0]}"
+            f"{len(failures)} of {len(targets)} inputs failed", finished, failures
         )
+    if failures:
+        raise AllFailedError(f"all {len(targets)} inputs failed", failures)
     return finished
 
 
-def _run(
-    target: RunTarget,
-    settings: ReconstructSettings,
-    machine: Machine,
-    resume: bool,
-    overwrite: bool,
-    reporter: Reporter,
-) -> FinishedRun:
-    watch = Stopwatch()
-    info = machine.predictor.info
-    files = tuple(clip_files(list(target.inputs)))
-    identity = {"fingerprint": fingerprint(files), "digest": settings.digest()}
-    state = examine_folder(target.folder, **identity, resume=resume, overwrite=overwrite)
-    plan = None if state.action == "done" else plan_target(target, settings.clip, info)
-    if state.action == "fresh":
-        clear_own_files(target.folder)
-    writer = RunWriter(
-        target.folder,
-        state.manifest
-        or first_manifest(target, settings, info, machine.device, machine.dtype, identity),
-    )
-    if plan is not None:
-        compute(plan, settings, machine, writer, watch, reporter)
-    outputs = {
-        "formats": list(settings.formats),
-        "min_confidence": settings.min_confidence,
-        "motion_threshold": settings.motion_threshold,
-    }
-    if not writer.has_stage("outputs") or writer.manifest.get("outputs") != outputs:
-        with watch.time("write"):
-            write_run_outputs(
-                Sequence4D.open(target.folder),
-                target.folder,
-                settings.formats,
-                min_confidence=settings.min_confidence,
-                motion_threshold=settings.motion_threshold,
-                reporter=reporter,
-            )
-        writer.manifest["outputs"] = outputs
-        writer.manifest["timings_s"] = {**writer.manifest.get("timings_s", {}), **watch.seconds}
-        writer.stage_done("outputs")
-    reporter.detail(", ".join(f"{k} {v:.1f} s" for k, v in watch.seconds.items()))
-    return FinishedRun(target.folder, summary(target.folder, writer.manifest))
+def _failure(target: RunTarget, error: DpmError | OSError) -> Failure | None:
+    """What is wrong with one input, None for a defect of the program."""
+    name = target.inputs[0]
+    if isinstance(error, DpmError):
+        return Failure(name, str(error), error.exit_code)
+    line = unwritable(error)
+    return None if line is None else Failure(name, line, DpmError.exit_code)

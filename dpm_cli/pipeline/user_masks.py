@@ -89,9 +89,10 @@ def _marked(path: Path) -> np.ndarray:
     """(H, W) bool of the mask's own pixels; numbers of objects of 16 bit count from 1 on."""
     with Image.open(path) as image:
         if image.mode[0] in "IF":
-            return np.asarray(image) > 0
+            numbers: np.ndarray = np.array(image)
+            return numbers > 0
     level = _LOSSY_LEVEL if path.suffix.lower() in _LOSSY else 0
-    return (read_image(path) > level).any(-1)
+    return read_image(path).max(-1) > level
 
 
 def _mask_from_working(size: tuple[int, int], clip: Clip, folder: Path) -> np.ndarray:
