@@ -49,6 +49,8 @@ class ReconstructSettings:
     """Horizontal field of view of the source in degrees."""
     intrinsics: str | None = None
     """`fx,fy,cx,cy` in source pixels, or a file that holds them."""
+    intrinsics_size: tuple[int, int] | None = None
+    """(width, height) of the pictures that `intrinsics` are for, where it is not the source's."""
     per_frame_focal: bool = False
     mask_dir: str | None = None
     """Folder of masks of moving things, one per frame in natural order, non-zero = moves."""
@@ -84,6 +86,14 @@ def parse_batch_size(text: str) -> int | None:
     if not text.isdigit() or int(text) < 1:
         raise UsageError(f"--batch-size {text}: give auto or a positive number")
     return int(text)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Two positive whole numbers `W,H`."""
+    parts = text.lower().replace("x", ",").split(",")
+    if len(parts) != 2 or not all(part.strip().isdecimal() and int(part) for part in parts):
+        raise UsageError(f"--intrinsics-size {text}: give width and height in pixels, W,H")
+    return int(parts[0]), int(parts[1])
 
 
 def parse_formats(text: str) -> tuple[str, ...]:

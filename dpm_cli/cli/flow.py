@@ -41,6 +41,10 @@ def flow(
     intrinsics: Annotated[
         str | None, typer.Option(help="fx,fy,cx,cy in source pixels, or a file with them.")
     ] = None,
+    intrinsics_size: Annotated[
+        str | None,
+        typer.Option(help="W,H of the pictures that --intrinsics are for, if others."),
+    ] = None,
     motion_threshold: Annotated[
         float, typer.Option(min=0, max=1, help="Motion score that counts as moving.")
     ] = 0.5,
@@ -61,7 +65,7 @@ def flow(
       dpm flow a.jpg b.jpg -o pair --fov 70 --json
     """
     from dpm_cli.cli.console import emit, reporter
-    from dpm_cli.config import ClipSettings, ReconstructSettings
+    from dpm_cli.config import ClipSettings, ReconstructSettings, parse_size
     from dpm_cli.pair_flow import flow_of_pair
 
     settings = ReconstructSettings(
@@ -72,6 +76,7 @@ def flow(
         clip=ClipSettings(size=size, crop=crop),
         fov_deg=fov,
         intrinsics=intrinsics,
+        intrinsics_size=parse_size(intrinsics_size) if intrinsics_size else None,
         motion_threshold=motion_threshold,
     )
     folder = output or Path(f"{image_a.stem}_{image_b.stem}_flow")

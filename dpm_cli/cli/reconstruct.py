@@ -101,6 +101,13 @@ def reconstruct(
             help="fx,fy,cx,cy in source pixels, or a file with them.", rich_help_panel=_CAMERA
         ),
     ] = None,
+    intrinsics_size: Annotated[
+        str | None,
+        typer.Option(
+            help="W,H of the pictures that --intrinsics are for, if others.",
+            rich_help_panel=_CAMERA,
+        ),
+    ] = None,
     per_frame_focal: Annotated[
         bool,
         typer.Option(
@@ -179,7 +186,13 @@ def reconstruct(
       dpm reconstruct video.mp4 --dry-run
     """
     from dpm_cli.cli.console import complain, emit, reporter
-    from dpm_cli.config import ClipSettings, ReconstructSettings, parse_batch_size, parse_formats
+    from dpm_cli.config import (
+        ClipSettings,
+        ReconstructSettings,
+        parse_batch_size,
+        parse_formats,
+        parse_size,
+    )
     from dpm_cli.errors import UnfinishedError
     from dpm_cli.pipeline import plan_runs, reconstruct_many
 
@@ -193,6 +206,7 @@ def reconstruct(
         pairs=pairs,
         fov_deg=fov,
         intrinsics=intrinsics,
+        intrinsics_size=parse_size(intrinsics_size) if intrinsics_size else None,
         per_frame_focal=per_frame_focal,
         mask_dir=str(mask_dir) if mask_dir else None,
         formats=parse_formats(formats),

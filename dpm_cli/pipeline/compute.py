@@ -17,7 +17,7 @@ from dpm_cli.devices import auto_batch_size, peak_memory_bytes
 from dpm_cli.passes.pictures import Pictures, find_pictures
 from dpm_cli.passes.shots import detect_shots
 from dpm_cli.pipeline.align_run import AlignedRun, align_run
-from dpm_cli.pipeline.calibration import given_intrinsics
+from dpm_cli.pipeline.calibration import doubts, given_intrinsics
 from dpm_cli.pipeline.frames import frame_cameras, fuse_run
 from dpm_cli.pipeline.manifest import clip_manifest
 from dpm_cli.pipeline.passes import pass_graph, run_passes
@@ -77,11 +77,12 @@ def compute(
     writer.write_manifest()
     with watch.time("decode"):
         clip = decode_clip(plan, job.work / "images", reporter)
-    K = given_intrinsics(clip, settings.fov_deg, settings.intrinsics)
+    K = given_intrinsics(clip, settings.fov_deg, settings.intrinsics, settings.intrinsics_size)
+    odd = [] if K is None else job.say(doubts(K, clip))
     masks = _masks(clip, settings)
     with watch.time("pictures"):
         pictures = find_pictures(clip.frames, reporter)
-    notes = [*plan.notes, *_lost(plan, clip), *job.say(pictures.notes())]
+    notes = [*plan.notes, *_lost(plan, clip), *odd, *job.say(pictures.notes())]
     aligned = None
     if len(pictures):
         aligned, found = _align(clip, pictures, K, masks, job)
