@@ -68,7 +68,7 @@ def _resized(K: np.ndarray, size: tuple[int, int], clip: Clip) -> np.ndarray:
     area = shown_area(clip.source_from_working, clip.size)
     for whole in (whole_area(clip.source_size), area):
         if abs(np.log(size[0] / size[1] * whole.height / whole.width)) < _ASPECT:
-            scaled = source_from_working(whole.size, size[::-1]).numpy() @ K
+            scaled = source_from_working(whole.size, (size[1], size[0])).numpy() @ K
             scaled[:2, 2] += whole.x, whole.y
             return scaled
     raise UsageError(
