@@ -51,6 +51,8 @@ def plan_clip(
         notes = video.notes
         source_size, pixel_aspect = video.size, video.pixel_aspect
         times = video.timestamps
+        if video.interlaced:
+            notes = (*notes, "interlaced video: the two fields of each frame are made one picture")
         if video.hdr and not can_tone_map():
             notes = (
                 *notes,

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from dpm_cli.errors import UsageError
+from dpm_cli.errors import InputError, UsageError
 from dpm_cli.export.options import ExportOptions
 from dpm_cli.export.table import EXPORTERS, ExportResult, suffix_of
 from dpm_cli.files import write_json
@@ -44,6 +44,10 @@ def export_sequence(
     EXPORTERS[name](sequence, path, options)
     if suffix:
         return ExportResult(name, path, path.stat().st_size)
+    if not _files(path):
+        raise InputError(
+            f"{sequence.name} holds nothing that {name} could show: one frame has no flow"
+        )
     own = sorted(_files(path) - foreign)
     total = sum((path / file).stat().st_size for file in own)
     write_json(path / MARKER, {"format": name, "run": sequence.name, "files": own})

@@ -33,6 +33,12 @@ def can_tone_map() -> bool:
     return has_filter("zscale") and has_filter("tonemap")
 
 
+def deinterlacer() -> str:
+    """Filter that makes one whole frame of each interlaced one, with its time; frames that are whole pass."""
+    name = "bwdif" if has_filter("bwdif") else "yadif"
+    return f"{name}=mode=send_frame:deint=interlaced"
+
+
 def filter_chain(info: VideoInfo, size: tuple[int, int], area: Area) -> str:
     """Filters that bring `area` of a decoded frame to RGB of `size` (height, width); ffmpeg has rotated it before.
 
@@ -43,6 +49,7 @@ def filter_chain(info: VideoInfo, size: tuple[int, int], area: Area) -> str:
     enlarging = width > area.width or height > area.height
     crop = f"crop={area.width}:{area.height}:{area.x}:{area.y}:exact=1,"
     crop = "" if area == whole_area(info.size) else crop
+    crop = f"{deinterlacer()},{crop}" if info.interlaced else crop
     if info.hdr and can_tone_map():
         kernel = "lanczos" if enlarging else "bicubic"
         colour = f"tin={_ZSCALE_TRANSFER[info.hdr]}:min=2020_ncl:pin=2020"

@@ -23,6 +23,7 @@ from dpm_cli.video.ffmpeg import (
     last_error,
 )
 
+_FIELDS = re.compile(r"\b(?:top|bottom) (?:first|coded first)")
 _TRANSFERS = {"arib-std-b67": "hlg", "smpte2084": "pq"}
 
 
@@ -47,6 +48,8 @@ class VideoInfo:
     rotation_deg: int
     hdr: str
     """hlg, pq, or empty for standard dynamic range."""
+    interlaced: bool = False
+    """Whether the file says that its frames are made of two fields of different times."""
     notes: tuple[str, ...] = ()
     """What is wrong with the file although it can be read."""
 
@@ -104,6 +107,7 @@ def probe(path: Path | str) -> VideoInfo:
         duration_s=float((shown[-1] - shown[0] + step) * time_base),
         codec=codec.group(1) if codec else "unknown",
         rotation_deg=rotation_deg,
+        interlaced=_FIELDS.search(stream) is not None,
         hdr=next((name for tag, name in _TRANSFERS.items() if tag in stream), ""),
         notes=_damage(path, listing.stderr, len(shown)),
     )
