@@ -7,9 +7,9 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 from oracle import OraclePredictor
-from video_files import write_video
+from video_files import open_clip, write_video
 
-from dpm_cli.clip_store import open_clip, plan_clip
+from dpm_cli.clip_store import plan_clip
 from dpm_cli.config import ClipSettings, ReconstructSettings
 from dpm_cli.errors import UsageError
 from dpm_cli.export import ExportOptions, export_sequence

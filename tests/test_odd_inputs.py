@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from toy_sequence import toy_arrays, toy_frames, toy_header
-from video_files import ffmpeg, write_video
+from video_files import ffmpeg, open_clip, write_video
 
-from dpm_cli.clip_store import open_clip, plan_clip
+from dpm_cli.clip_store import plan_clip
 from dpm_cli.errors import InputError
 from dpm_cli.export import RUN_OUTPUTS, ExportOptions, export_sequence
 from dpm_cli.sequence import Sequence4D

@@ -7,7 +7,7 @@ from PIL import Image
 
 from dpm_cli.errors import InputError
 from dpm_cli.geometry.camera import source_from_working
-from dpm_cli.pipeline.user_masks import UserMasks
+from dpm_cli.passes.user_masks import UserMasks
 from dpm_cli.structures import Clip
 
 SOURCE, WORKING = (120, 200), (60, 100)

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from dpm_cli.clip_store import decode_clip, plan_clip
 from dpm_cli.progress import SilentReporter
+from dpm_cli.structures import Clip
 from dpm_cli.video.ffmpeg import executable
 
 
@@ -76,6 +78,11 @@ def write_corners(path: Path, size=(60, 90)) -> Path:
     command += ["-pix_fmt", "yuv444p", "-threads", "1", str(path)]
     subprocess.run(command, input=np.tile(frame, (10, 1, 1, 1)).tobytes(), check=True)
     return path
+
+
+def open_clip(inputs: list[str], *, store: Path, **options) -> Clip:
+    """A clip decoded into `store`; options as in `plan_clip`."""
+    return decode_clip(plan_clip(inputs, **options), store, SilentReporter())
 
 
 class Notes(SilentReporter):

@@ -3,34 +3,25 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from dpm_cli.clip_store.frames import ClipPlan, decode_clip_frames
-from dpm_cli.clip_store.plan import fingerprint, plan_clip
+from dpm_cli.clip_store.plan import fingerprint
 from dpm_cli.clip_store.store import ClipStore, ClipStoreWriter, read_index
 from dpm_cli.errors import InputError
-from dpm_cli.progress import Reporter, SilentReporter
+from dpm_cli.progress import Reporter
 from dpm_cli.structures import Clip
 
 
-def open_clip(
-    inputs: list[str], *, store: Path, reporter: Reporter | None = None, **options: Any
-) -> Clip:
-    """Decode one clip into the folder `store` and open it; a store of the same input and options is used as it is.
+def decode_clip(plan: ClipPlan, store: Path, reporter: Reporter) -> Clip:
+    """Decode the frames of `plan` into the folder `store` and open it; a store of the same plan is used as it is.
 
-    Frames that turn out not to be decodable are left out of the clip and reported. Options as in `plan_clip`.
+    Frames that turn out not to be decodable are left out of the clip and reported.
 
     Raises:
         InputError: the input cannot be read or no frame of it can.
-        UsageError: options that contradict each other or the input.
     """
-    return decode_clip(plan_clip(inputs, **options), store, reporter or SilentReporter())
-
-
-def decode_clip(plan: ClipPlan, store: Path, reporter: Reporter) -> Clip:
-    """Decode the frames of `plan` into the folder `store` and open it; see `open_clip`."""
     digest = fingerprint(plan.files)
     key = _store_key(plan, digest)
     for note in plan.notes:

@@ -16,7 +16,7 @@ from dpm_cli.video.probe import VideoInfo
 
 @dataclass(frozen=True, eq=False)
 class ClipPlan:
-    """What `open_clip` would decode."""
+    """What `decode_clip` would decode."""
 
     name: str
     source: str
@@ -39,11 +39,6 @@ class ClipPlan:
 
     def __len__(self) -> int:
         return len(self.frame_index)
-
-    @property
-    def store_bytes(self) -> int:
-        """Bytes that the decoded frames take on disk."""
-        return len(self) * self.size[0] * self.size[1] * 3
 
     @property
     def source_from_working(self) -> np.ndarray:

@@ -4,7 +4,7 @@ What an interrupted run has finished is kept: every stage finds its own files ag
 """
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,20 +14,21 @@ from dpm_cli.clip_store import ClipPlan
 from dpm_cli.clip_store.clip import decode_clip
 from dpm_cli.config import ReconstructSettings
 from dpm_cli.devices import auto_batch_size, peak_memory_bytes
+from dpm_cli.focal import FocalEstimate
+from dpm_cli.focal.given import doubts, given_focal, given_intrinsics
 from dpm_cli.passes.pictures import Pictures, find_pictures
+from dpm_cli.passes.run import pass_graph, run_passes
 from dpm_cli.passes.shots import detect_shots
+from dpm_cli.passes.user_masks import UserMasks
 from dpm_cli.pipeline.align_run import AlignedRun, align_run
-from dpm_cli.pipeline.calibration import doubts, given_intrinsics
 from dpm_cli.pipeline.frames import frame_cameras, fuse_run
 from dpm_cli.pipeline.manifest import clip_manifest
-from dpm_cli.pipeline.passes import pass_graph, run_passes
 from dpm_cli.pipeline.run_state import WORK
 from dpm_cli.pipeline.stopwatch import Stopwatch
-from dpm_cli.pipeline.user_masks import UserMasks
 from dpm_cli.predictors.protocol import Predictor
 from dpm_cli.progress import Reporter
 from dpm_cli.sequence import RunWriter
-from dpm_cli.structures import Clip
+from dpm_cli.structures import Cameras, Clip
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,6 @@ class Machine:
     predictor: Predictor
     device: torch.device
     dtype: torch.dtype
-    notes: tuple[str, ...]
-    """What the predictor says before it has seen a clip."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,10 +92,12 @@ def compute(
         name = machine.predictor.info.name
         quality = fuse_run(clip, pictures, aligned, K, masks, name, writer, reporter)
     cameras, shot = frame_cameras(clip, pictures, aligned, K)
+    focal = _focal(cameras, aligned, K)
     writer.write_manifest(
         {
             **clip_manifest(clip, pictures, shot),
-            "focal_px": float(np.median(cameras.intrinsics[:, 0, 0])),
+            "focal_px": focal.focal_px,
+            "focal": focal.to_json(clip.size[1]),
             "cameras_registered": int(cameras.registered.sum()),
             "notes": notes,
             "quality": quality,
@@ -125,8 +126,9 @@ def _align(
     )
     job.writer.write_manifest({"pairs": len(graph.pairs), "batch_size": batch})
     with job.watch.time("prepare"):
-        machine.predictor.prepare(clip, K)
-    found = job.say([n for n in machine.predictor.info.notes if n not in machine.notes])
+        told_focal = machine.predictor.prepare(clip, K)
+    told = told_focal.note(clip.size[1]) if told_focal else None
+    found = job.say([told] if told else [])
     with job.watch.time("predict"):
         store = run_passes(
             clip,
@@ -141,7 +143,15 @@ def _align(
             reporter=job.reporter,
         )
     with job.watch.time("align"):
-        return align_run(clip, graph.pairs, store, K, settings, job.reporter), found
+        return align_run(clip, store, K, told_focal, settings, job.reporter), found
+
+
+def _focal(cameras: Cameras, aligned: AlignedRun | None, K: np.ndarray | None) -> FocalEstimate:
+    """What is known of the focal length in the end, as the cameras have it."""
+    focal_px = float(np.median(cameras.intrinsics[:, 0, 0]))
+    if aligned is not None:
+        return replace(aligned.focal, focal_px=focal_px)
+    return FocalEstimate(focal_px, 1.0, "assumed") if K is None else given_focal(K)
 
 
 def _batch_size(clip: Clip, job: _Job) -> int:

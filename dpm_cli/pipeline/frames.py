@@ -9,8 +9,8 @@ import torch
 from dpm_cli.geometry.camera import intrinsics_matrix, square_in_source
 from dpm_cli.passes.fusion import flow_residual_px, fuse_frame
 from dpm_cli.passes.pictures import Pictures
+from dpm_cli.passes.user_masks import UserMasks
 from dpm_cli.pipeline.align_run import AlignedRun
-from dpm_cli.pipeline.user_masks import UserMasks
 from dpm_cli.progress import Reporter
 from dpm_cli.sequence import FrameResult, RunWriter, SequenceHeader
 from dpm_cli.structures import Cameras, Clip

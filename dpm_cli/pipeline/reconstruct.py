@@ -78,7 +78,7 @@ def reconstruct_many(
     predictor = load_predictor(settings.model, weights=settings.weights, device=device, dtype=dtype)
     for note in predictor.info.notes:
         reporter.note(note)
-    machine = Machine(predictor, device, dtype, predictor.info.notes)
+    machine = Machine(predictor, device, dtype)
     rights = Rights(resume, overwrite)
     finished: list[FinishedRun] = []
     failures: list[Failure] = []

@@ -67,7 +67,7 @@ class SequenceHeader:
         """Inverse of `arrays`.
 
         Raises:
-            InputError: a key of spec section 4 is missing.
+            InputError: a key of CONVENTIONS.md is missing.
         """
         missing = [key for key in HEADER_KEYS if key not in arrays]
         if missing:
@@ -109,7 +109,7 @@ class SequenceHeader:
         return shown_area(self.source_from_working, self.size)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The keys of spec section 4 that are not per pixel; `source_size` too where bars were left out."""
+        """The keys of CONVENTIONS.md that are not per pixel; `source_size` too where bars were left out."""
         cropped = self.source_size != self.source_area.size
         return {
             **({"source_size": np.array(self.source_size, np.int64)} if cropped else {}),
