@@ -47,6 +47,7 @@ def decode_clip(plan: ClipPlan, store: Path, reporter: Reporter) -> Clip:
         source=plan.source,
         fingerprint=digest,
         pixel_aspect=plan.pixel_aspect,
+        lens=plan.lens,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dpm_cli.geometry.camera import source_from_working
+from dpm_cli.structures import LensData
 from dpm_cli.video.bars import Area
 from dpm_cli.video.decode import VideoDecoder
 from dpm_cli.video.images import read_image, resize_image
@@ -30,6 +31,8 @@ class ClipPlan:
     """Of the working images."""
     pixel_aspect: float
     """Width of a source pixel divided by its height."""
+    lens: LensData | None
+    """What the camera wrote about its lens."""
     frame_index: np.ndarray
     """(T,) int64."""
     timestamps: np.ndarray

@@ -10,6 +10,7 @@ from dpm_cli.clip_store.area import picture_area
 from dpm_cli.clip_store.frames import ClipPlan
 from dpm_cli.errors import InputError, UsageError
 from dpm_cli.video.bars import Area, whole_area
+from dpm_cli.video.camera_data import lens_of_photos
 from dpm_cli.video.decode import can_tone_map
 from dpm_cli.video.images import image_size
 from dpm_cli.video.inputs import clip_files, clip_name, is_image
@@ -70,6 +71,7 @@ def plan_clip(
         area=whole_area(source_size),
         size=size or source_size,
         pixel_aspect=pixel_aspect,
+        lens=lens_of_photos(files) if video is None else video.lens,
         frame_index=indices,
         timestamps=times[indices],
         notes=notes,
