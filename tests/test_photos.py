@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from video_files import ffmpeg, write_video
+from video_files import ffmpeg, open_clip, write_video
 
 from dpm_cli.clip_store import plan_clip
 from dpm_cli.config import ClipSettings, ReconstructSettings
@@ -72,6 +72,23 @@ def test_heic_without_its_extra_names_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     with pytest.raises(MissingExtraError, match=r"dpm-cli\[heif\]"):
         read_image(tmp_path / "a.heic")
+
+
+def test_a_motion_photo_is_its_film_and_among_others_a_still(tmp_path):
+    film = write_video(tmp_path / "film.mp4", [np.full_like(PICTURE, 40 * t) for t in range(5)])
+    for name in ("a.jpg", "b.jpg"):
+        Image.fromarray(PICTURE).save(tmp_path / name)
+    still = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(still + film.read_bytes())
+    plan = plan_clip([str(tmp_path / "a.jpg")])
+    assert len(plan) == 5
+    assert any("motion photo" in note for note in plan.notes)
+    clip = open_clip([str(tmp_path / "a.jpg")], store=tmp_path / "s")
+    grey = clip.frames.read(range(5)).mean((1, 2, 3))
+    np.testing.assert_allclose(grey, 40 * np.arange(5), atol=4)
+    several = plan_clip([str(tmp_path / "a.jpg"), str(tmp_path / "b.jpg")])
+    assert several.video is None
+    assert len(plan_clip([str(tmp_path / "b.jpg")])) == 1
 
 
 def photo(path, focal_35mm=None, written=None, size=(48, 64)):

@@ -14,6 +14,7 @@ from dpm_cli.video.camera_data import lens_of_photos
 from dpm_cli.video.decode import can_tone_map
 from dpm_cli.video.images import image_size
 from dpm_cli.video.inputs import clip_files, clip_name, is_image
+from dpm_cli.video.motion_photo import film_start
 from dpm_cli.video.probe import probe
 from dpm_cli.video.select import select_frames, working_size
 
@@ -41,7 +42,8 @@ def plan_clip(
         UsageError: options that contradict each other or the input.
     """
     files = tuple(clip_files(inputs))
-    if is_image(files[0]):
+    film = len(files) == 1 and film_start(files[0]) is not None
+    if is_image(files[0]) and not film:
         if start is not None or end is not None or fps is not None:
             raise UsageError("images carry no times: use --stride and --max-frames")
         video, notes = None, ()
@@ -50,6 +52,8 @@ def plan_clip(
     else:
         video = probe(files[0])
         notes = video.notes
+        if film:
+            notes = (*notes, f"motion photo: the film in {files[0].name} is taken, not the still")
         source_size, pixel_aspect = video.size, video.pixel_aspect
         times = video.timestamps
         if video.interlaced:
