@@ -87,22 +87,22 @@ def find_bars(images: Sequence[np.ndarray]) -> Area | None:
 
     The line next to a bar is left out too: resizing and chroma mix it with the bar.
     """
-    stack = np.stack(images).astype(np.int16)
-    height, width = stack.shape[1:3]
+    planes = np.ascontiguousarray(np.stack(images).transpose(3, 0, 1, 2))
+    height, width = planes.shape[2:]
     x, y = [0, width], [0, height]
     for _ in range(_ROUNDS):
         before = (*x, *y)
-        x = _inner(stack[:, y[0] : y[1], x[0] : x[1]].swapaxes(1, 2), x)
-        y = _inner(stack[:, y[0] : y[1], x[0] : x[1]], y)
+        x = _inner(planes[..., y[0] : y[1], x[0] : x[1]].swapaxes(2, 3), x)
+        y = _inner(planes[..., y[0] : y[1], x[0] : x[1]], y)
         if (*x, *y) == before:
             break
     area = Area(x[0], y[0], x[1] - x[0], y[1] - y[0])
     return None if area == whole_area((height, width)) else area
 
 
-def _inner(stack: np.ndarray, span: list[int]) -> list[int]:
-    """The span [first, last) of lines along axis 1 of (T, N, M, 3) without the bars at its ends."""
-    (first, colour_1), (last, colour_2) = _bar(stack), _bar(stack[:, ::-1])
+def _inner(planes: np.ndarray, span: list[int]) -> list[int]:
+    """The span [first, last) of lines along axis 2 of (3, T, N, M) uint8 without the bars at its ends."""
+    (first, colour_1), (last, colour_2) = _bar(planes), _bar(planes[:, :, ::-1])
     opposite = first and last and np.abs(colour_1 - colour_2).max() <= 2 * _TOLERANCE
     if not opposite:
         first = first if colour_1.max() <= _DARK else 0
@@ -110,22 +110,34 @@ def _inner(stack: np.ndarray, span: list[int]) -> list[int]:
     return [span[0] + first, span[1] - last]
 
 
-def _bar(stack: np.ndarray) -> tuple[int, np.ndarray]:
-    """Lines of the bar at the start of axis 1 of (T, N, M, 3), 0 = no bar, and its colour (3,)."""
-    colour = np.median(stack[:, 0].reshape(-1, 3), axis=0)
-    off = np.abs(stack - colour).max(-1)
-    some = (off <= _TOLERANCE).mean((1, 2)) < _EMPTY
-    off = off[some]
-    alike = (off <= _TOLERANCE).mean(2)
+def _bar(planes: np.ndarray) -> tuple[int, np.ndarray]:
+    """Lines of the bar at the start of axis 2 of (3, T, N, M) uint8, 0 = no bar, and its colour (3,)."""
+    colour = np.median(planes[:, :, 0].reshape(3, -1), axis=1)
     none = 0, colour
-    if not len(alike):
+    if _alike(planes[:, :, :1], colour).mean() < _COVERED:
         return none
-    share = alike.mean(0)
+    alike = _alike(planes, colour)
+    some = alike.mean((1, 2)) < _EMPTY
+    if not some.any():
+        return none
+    share = alike[some].mean((0, 2))
     least, count = float(share.min()), len(share)
     if share[0] < _COVERED or share[0] - least < _RANGE:
         return none
     edge = int(np.argmax(share < (share[0] + least) / 2))
     drop = share[max(edge - 2, 0)] - share[min(edge + 1, count - 1)]
     thick = max(2, 0.005 * count) <= edge <= _LONGEST * count
-    plain = np.median(off[:, :edge], axis=(0, 2)).mean() <= _PLAIN
-    return (edge + 1, colour) if thick and plain and drop >= _DROP * (share[0] - least) else none
+    if not thick or drop < _DROP * (share[0] - least):
+        return none
+    off = np.abs(planes[:, some, :edge] - colour[:, None, None, None]).max(0)
+    plain = np.median(off, axis=(0, 2)).mean() <= _PLAIN
+    return (edge + 1, colour) if plain else none
+
+
+def _alike(planes: np.ndarray, colour: np.ndarray) -> np.ndarray:
+    """(T, N, M) bool: pixels of (3, T, N, M) uint8 of this colour (3,)."""
+    alike = np.ones(planes.shape[1:], bool)
+    for plane, level in zip(planes, colour, strict=True):
+        low, high = np.clip((level - _TOLERANCE, level + _TOLERANCE), 0, 255).astype(np.uint8)
+        alike &= (plane >= low) & (plane <= high)
+    return alike
