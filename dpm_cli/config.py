@@ -39,6 +39,8 @@ class ClipSettings:
     """Last second."""
     max_frames: int | None = None
     """At most this many frames."""
+    crop: str = "auto"
+    """auto leaves bars out, none keeps all, x,y,w,h (source pixels) is the picture."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,11 @@ class ReconstructSettings:
     pairs: str = "auto"
     """auto, complete, strides such as 1,2,4,8, or window:N for a predictor that sees N frames at once."""
     fov_deg: float | None = None
-    """Horizontal field of view of the source, degrees."""
+    """Horizontal field of view of the picture (without bars), degrees."""
     intrinsics: str | None = None
     """fx,fy,cx,cy in source pixels, or a file with them."""
+    intrinsics_size: tuple[int, int] | None = None
+    """W,H of the pictures that the intrinsics are for, if others than the source."""
     per_frame_focal: bool = False
     """The lens zooms during the clip."""
     mask_dir: str | None = None
@@ -115,6 +119,14 @@ def parse_batch_size(text: str) -> int | None:
     if not text.isdigit() or int(text) < 1:
         raise UsageError(f"--batch-size {text}: give auto or a positive number")
     return int(text)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Two positive whole numbers `W,H`."""
+    parts = text.lower().replace("x", ",").split(",")
+    if len(parts) != 2 or not all(part.strip().isdecimal() and int(part) for part in parts):
+        raise UsageError(f"--intrinsics-size {text}: give width and height in pixels, W,H")
+    return int(parts[0]), int(parts[1])
 
 
 def parse_formats(text: str) -> tuple[str, ...]:

@@ -6,12 +6,18 @@
       InputError             3  unreadable, empty or inconsistent input
       WeightsError           4  weights missing, wrong, truncated or refused
       MemoryExhaustedError   5  out of memory after the batch was made as small as it goes
-      PartialResultError     6  some of several inputs failed; the others were written
-      InterruptedRunError  130  stopped by the user; what was finished is kept
+      UnfinishedError        .  several inputs, not all of them written; holds those that were, and why the others not
+        PartialResultError   6  some failed
+        AllFailedError       .  all failed: their common code, 1 where they differ
+        InterruptedRunError 130 stopped by the user; what was finished is kept
       DegenerateGeometryError 1 a fit has no unique answer (collinear points, no parallax, ...)
 
 A message says what, where and the way out. Errors of the program itself are not in the tree.
 """
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 
 class DpmError(Exception):
@@ -51,13 +57,43 @@ class MemoryExhaustedError(DpmError):
     exit_code = 5
 
 
-class PartialResultError(DpmError):
+@dataclass(frozen=True)
+class Failure:
+    """One of several inputs that failed."""
+
+    input: str
+    error: str
+    exit_code: int
+
+
+class UnfinishedError(DpmError):
+    """Several inputs were not all reconstructed."""
+
+    def __init__(
+        self, message: str, finished: Sequence[Any] = (), failures: Sequence[Failure] = ()
+    ):
+        super().__init__(message)
+        self.finished = list(finished)
+        """Runs that were written."""
+        self.failures = list(failures)
+
+
+class PartialResultError(UnfinishedError):
     """Some inputs of several failed."""
 
     exit_code = 6
 
 
-class InterruptedRunError(DpmError):
+class AllFailedError(UnfinishedError):
+    """All of several inputs failed."""
+
+    def __init__(self, message: str, failures: Sequence[Failure]):
+        super().__init__(message, (), failures)
+        codes = {failure.exit_code for failure in failures}
+        self.exit_code = codes.pop() if len(codes) == 1 else 1
+
+
+class InterruptedRunError(UnfinishedError):
     """The user pressed Ctrl-C."""
 
     exit_code = 130

@@ -1,5 +1,6 @@
 """Atomic writes: a file either has its whole content or does not exist under its name."""
 
+import errno
 import json
 import os
 import uuid
@@ -7,6 +8,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+_UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR}
+_UNWRITABLE |= {errno.EFBIG, errno.ENAMETOOLONG}
+"""What a disk says that is full, write-protected or another's; anything else is a defect."""
+
+
+def unwritable(error: OSError) -> str | None:
+    """One line for the user where the error is the disk's, None where it is a defect."""
+    if error.errno not in _UNWRITABLE:
+        return None
+    place = error.filename or "the output"
+    return f"{place} cannot be written: {error.strerror}; choose another place with -o"
+
+
+@contextmanager
+def named_errors(path: Path) -> Iterator[None]:
+    """Give errors of the disk the name of the file that is written: those of a full disk come without one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _UNWRITABLE or str(error.filename) == str(path):
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
 
 
 @contextmanager
@@ -19,8 +43,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with named_errors(path):
+            yield temporary
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -17,6 +17,8 @@ from dpm_cli.export.npz import export_npz
 from dpm_cli.files import atomic_path, write_json
 from dpm_cli.geometry.matches import Correspondences, mutual_matches
 from dpm_cli.pipeline import reconstruct_many
+from dpm_cli.pipeline.lock import folder_lock
+from dpm_cli.pipeline.run_state import is_empty
 from dpm_cli.progress import Reporter
 from dpm_cli.sequence import Sequence4D, read_manifest
 
@@ -39,8 +41,19 @@ def flow_of_pair(
         UsageError: the folder holds something and `overwrite` is not set.
         DpmError: see `dpm_cli.pipeline.reconstruct`.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not overwrite:
-        raise UsageError(f"{folder} is not empty: choose another folder with -o, or --overwrite")
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file: choose another folder with -o")
+    with folder_lock(folder):
+        if not is_empty(folder) and not overwrite:
+            raise UsageError(
+                f"{folder} is not empty: choose another folder with -o, or --overwrite"
+            )
+        return _flow(image_a, image_b, folder, settings, reporter)
+
+
+def _flow(
+    image_a: Path, image_b: Path, folder: Path, settings: ReconstructSettings, reporter: Reporter
+) -> dict[str, Any]:
     work = folder / WORK
     shutil.rmtree(work, ignore_errors=True)
     try:

@@ -43,9 +43,23 @@ class Clip:
     """What the user gave, for the manifest."""
     fingerprint: str
     """sha256 that identifies the input."""
+    pixel_aspect: float = 1.0
+    """Width of a source pixel divided by its height."""
+    lens: "LensData | None" = None
+    """What the camera wrote about its lens."""
 
     def __len__(self) -> int:
         return len(self.frame_index)
+
+
+@dataclass(frozen=True)
+class LensData:
+    """A focal length as cameras write it."""
+
+    focal_35mm: float
+    """Millimetres; gives the same diagonal field of view on 35 mm film."""
+    sigma_log: float
+    """Deviation of its logarithm that is to be expected."""
 
 
 @dataclass(frozen=True, eq=False)

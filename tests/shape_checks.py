@@ -125,7 +125,7 @@ def install() -> dict[str, int]:
         if info.name.split(".")[1] in CHECKED:
             importlib.import_module(info.name)
     ours = {n: m for n, m in sys.modules.items() if n.startswith("dpm_cli.")}
-    counts = dict.fromkeys(("functions", "arguments", "classes", "fields"), 0)
+    counts: dict[str, int] = dict.fromkeys(("functions", "arguments", "classes", "fields"), 0)
     replaced: dict[int, Callable[..., Any]] = {}
     for name, module in ours.items():
         if name.split(".")[1] not in CHECKED:
@@ -148,7 +148,7 @@ def install() -> dict[str, int]:
         for key, value in list(vars(module).items()):
             if id(value) in replaced:
                 setattr(module, key, replaced[id(value)])
-    return dict[str, int](counts)
+    return counts
 
 
 def _check_fields(kind: type, stated: list[Stated]) -> None:

@@ -236,7 +236,7 @@ def test_a_place_that_cannot_be_written_is_one_line(dpm, photos, tmp_path, monke
     def refused(*arguments, **options):
         raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "locked"))
 
-    module = importlib.import_module("dpm_cli.pipeline.reconstruct")
+    module = importlib.import_module("dpm_cli.pipeline.run")
     monkeypatch.setattr(module, "examine_folder", refused)
     code, _, err = dpm("reconstruct", photos, "-o", tmp_path / "run", "--model", "oracle", "-q")
     assert code == 1

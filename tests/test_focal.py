@@ -1,10 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from dpm_cli.config import parse_size
 from dpm_cli.errors import InputError, UsageError
 from dpm_cli.focal import FocalEstimate
 from dpm_cli.focal.flows import freedom, refined, refined_note
-from dpm_cli.focal.given import given_focal, given_intrinsics, parse_intrinsics
+from dpm_cli.focal.given import doubts, given_focal, given_intrinsics, parse_intrinsics
 from dpm_cli.focal.passes import focal_of_passes
 from dpm_cli.geometry.camera import source_from_working
 from dpm_cli.structures import Clip
@@ -24,6 +27,12 @@ def clip_of(source, working):
     )
 
 
+def known(clip, text, size=None):
+    K = given_intrinsics(clip, None, text, size)
+    assert K is not None
+    return K
+
+
 def test_fov_is_the_sources_and_the_centre_stays_the_centre():
     K = given_intrinsics(clip_of((1080, 1920), (288, 512)), 90.0, None)
     assert K is not None
@@ -38,6 +47,54 @@ def test_a_source_pixel_and_its_working_pixel_have_the_same_ray():
     source = clip.source_from_working @ working
     K_source = np.array([[1500, 0, 950], [0, 1400, 530], [0, 0, 1.0]])
     np.testing.assert_allclose(np.linalg.solve(K, working), np.linalg.solve(K_source, source))
+
+
+def test_intrinsics_of_another_size_are_refused_with_both_sizes():
+    clip = clip_of((360, 640), (144, 256))
+    with pytest.raises(UsageError, match=r"640x360.*1920x1080.*--intrinsics-size 1920,1080"):
+        given_intrinsics(clip, None, "1500,1500,959.5,539.5")
+    with pytest.raises(UsageError, match=r"focal length 0\.8 px .* 640x360"):
+        given_intrinsics(clip, None, "0.8,0.8,0.5,0.5")
+    with pytest.raises(UsageError, match=r"focal length 90000 px"):
+        given_intrinsics(clip, None, "90000,90000,319.5,179.5")
+
+
+def test_their_size_scales_them_by_pixel_centres():
+    clip = clip_of((360, 640), (144, 256))
+    plain = known(clip, "500,510,320.5,181.5")
+    scaled = known(clip, "1500,1530,962.5,545.5", (1920, 1080))
+    np.testing.assert_allclose(scaled, plain, rtol=1e-12)
+    with pytest.raises(UsageError, match=r"640x360, of another aspect"):
+        given_intrinsics(clip, None, "1500,1530,700,500", (1440, 1080))
+    with pytest.raises(UsageError, match="give --intrinsics too"):
+        given_intrinsics(clip, 60.0, None, (1920, 1080))
+    assert parse_size("1920,1080") == parse_size("1920x1080") == (1920, 1080)
+    for wrong in ("1920", "a,b", "0,5", "1,2,3"):
+        with pytest.raises(UsageError, match="--intrinsics-size"):
+            parse_size(wrong)
+
+
+def test_their_size_may_be_that_of_the_picture_without_bars():
+    clip = clip_of((360, 640), (144, 256))
+    A = clip.source_from_working.copy()
+    A[1, 2] += 100
+    barred = replace(clip, source_size=(560, 640), source_from_working=A)
+    K = known(barred, "1500,1500,959.5,539.5", (1920, 1080))
+    np.testing.assert_allclose(A @ K, [[500, 0, 319.5], [0, 500, 279.5], [0, 0, 1]], rtol=1e-9)
+
+
+def test_a_centre_far_off_and_pixels_of_another_shape_are_doubted():
+    clip = clip_of((360, 640), (144, 256))
+
+    def told(text, clip=clip):
+        return doubts(known(clip, text), clip)
+
+    assert told("500,500,319.5,179.5") == []
+    assert told("500,500,300,150") == []
+    assert "--intrinsics-size" in told("250,250,159.5,89.5")[0]
+    wide = replace(clip, pixel_aspect=2.0)
+    assert "1.00 times" in told("500,500,319.5,179.5", wide)[0]
+    assert told("500,1000,319.5,179.5", wide) == []
 
 
 def test_files_with_four_or_nine_numbers(tmp_path):

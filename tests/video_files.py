@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from dpm_cli.clip_store import decode_clip, plan_clip
 from dpm_cli.progress import SilentReporter
+from dpm_cli.structures import Clip
 from dpm_cli.video.ffmpeg import executable
 
 
@@ -49,6 +51,16 @@ def write_numbered(
     return path
 
 
+def write_video(path: Path, images: list[np.ndarray], fps: int = 10, *options: str) -> Path:
+    """A video of images (H, W, 3) uint8; `options` go to the output."""
+    height, width = images[0].shape[:2]
+    command = [executable(), "-loglevel", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24"]
+    command += ["-s", f"{width}x{height}", "-r", str(fps), "-i", "-", "-c:v", "libx264"]
+    command += ["-pix_fmt", "yuv420p", "-crf", "12", "-threads", "1", *options, str(path)]
+    subprocess.run(command, input=np.stack(images).tobytes(), check=True)
+    return path
+
+
 def numbers(frames: np.ndarray) -> list[int]:
     """The number that each frame (N, H, W, 3) carries."""
     return np.rint((frames.mean((1, 2, 3)) - 4) / 8).astype(int).tolist()
@@ -66,6 +78,11 @@ def write_corners(path: Path, size=(60, 90)) -> Path:
     command += ["-pix_fmt", "yuv444p", "-threads", "1", str(path)]
     subprocess.run(command, input=np.tile(frame, (10, 1, 1, 1)).tobytes(), check=True)
     return path
+
+
+def open_clip(inputs: list[str], *, store: Path, **options) -> Clip:
+    """A clip decoded into `store`; options as in `plan_clip`."""
+    return decode_clip(plan_clip(inputs, **options), store, SilentReporter())
 
 
 class Notes(SilentReporter):

@@ -1,6 +1,5 @@
 """The command line: the table of commands, and the boundary where errors become one line and an exit code."""
 
-import errno
 import os
 import sys
 from typing import Annotated, NoReturn
@@ -8,7 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from dpm_cli.cli.benchmark import benchmark
-from dpm_cli.cli.console import emit, stderr_console
+from dpm_cli.cli.console import complain, emit
 from dpm_cli.cli.doctor import doctor
 from dpm_cli.cli.evaluate import evaluate
 from dpm_cli.cli.export import export
@@ -23,6 +22,7 @@ from dpm_cli.cli.track import track
 from dpm_cli.cli.train import train
 from dpm_cli.cli.view import view
 from dpm_cli.errors import DpmError
+from dpm_cli.files import unwritable
 
 app = typer.Typer(
     name="dpm",
@@ -32,10 +32,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-_UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR}
-"""What a disk says that is full, write-protected or another's; anything else is a defect and keeps its traceback."""
 
 
 def _version(value: bool) -> None:
@@ -88,14 +84,12 @@ def main() -> None:
     except DpmError as error:
         _complain(str(error), error.exit_code)
     except OSError as error:
-        if error.errno not in _UNWRITABLE:
+        line = unwritable(error)
+        if line is None:
             raise
-        place = error.filename or "the output"
-        _complain(f"{place} cannot be written: {error.strerror}; choose another place with -o", 1)
+        _complain(line, 1)
 
 
 def _complain(message: str, exit_code: int) -> NoReturn:
-    stderr_console().print(
-        f"dpm: {message}", style="red", markup=False, highlight=False, soft_wrap=True
-    )
+    complain(message)
     sys.exit(exit_code)

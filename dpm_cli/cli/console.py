@@ -17,6 +17,13 @@ def reporter(quiet: bool = False, verbose: bool = False) -> Reporter:
     return SilentReporter() if quiet else RichReporter(stderr_console(), verbose)
 
 
+def complain(message: str) -> None:
+    """Print one line of an error on stderr."""
+    stderr_console().print(
+        f"dpm: {message}", style="red", markup=False, highlight=False, soft_wrap=True
+    )
+
+
 def emit(text: str) -> None:
     """Print one result line on stdout, unwrapped and uncoloured."""
     sys.stdout.write(text + "\n")

@@ -20,8 +20,10 @@ def flow(
     device: Annotated[str, setting("device")] = RUN.device,
     dtype: Annotated[str, setting("dtype")] = RUN.dtype,
     size: Annotated[int | None, setting("size", of=CLIP, min=32)] = CLIP.size,
+    crop: Annotated[str, setting("crop", of=CLIP)] = CLIP.crop,
     fov: Annotated[float | None, setting("fov_deg", "--fov")] = RUN.fov_deg,
     intrinsics: Annotated[str | None, setting("intrinsics")] = RUN.intrinsics,
+    intrinsics_size: Annotated[str | None, setting("intrinsics_size")] = None,
     motion_threshold: Annotated[
         float, setting("motion_threshold", min=0, max=1)
     ] = RUN.motion_threshold,
@@ -42,7 +44,7 @@ def flow(
       dpm flow a.jpg b.jpg -o pair --fov 70 --json
     """
     from dpm_cli.cli.console import emit, reporter
-    from dpm_cli.config import ClipSettings, ReconstructSettings
+    from dpm_cli.config import ClipSettings, ReconstructSettings, parse_size
     from dpm_cli.pair_flow import flow_of_pair
 
     settings = ReconstructSettings(
@@ -50,9 +52,10 @@ def flow(
         weights=weights,
         device=device,
         dtype=dtype,
-        clip=ClipSettings(size=size),
+        clip=ClipSettings(size=size, crop=crop),
         fov_deg=fov,
         intrinsics=intrinsics,
+        intrinsics_size=parse_size(intrinsics_size) if intrinsics_size else None,
         motion_threshold=motion_threshold,
     )
     folder = output or Path(f"{image_a.stem}_{image_b.stem}_flow")

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -44,8 +44,10 @@ def reconstruct(
     max_frames: Annotated[
         int | None, setting("max_frames", of=CLIP, panel=_CLIP, min=1)
     ] = CLIP.max_frames,
+    crop: Annotated[str, setting("crop", of=CLIP, panel=_CLIP)] = CLIP.crop,
     fov: Annotated[float | None, setting("fov_deg", "--fov", panel=_CAMERA)] = RUN.fov_deg,
     intrinsics: Annotated[str | None, setting("intrinsics", panel=_CAMERA)] = RUN.intrinsics,
+    intrinsics_size: Annotated[str | None, setting("intrinsics_size", panel=_CAMERA)] = None,
     per_frame_focal: Annotated[
         bool, setting("per_frame_focal", "--per-frame-focal", panel=_CAMERA)
     ] = RUN.per_frame_focal,
@@ -104,8 +106,15 @@ def reconstruct(
 
       dpm reconstruct video.mp4 --dry-run
     """
-    from dpm_cli.cli.console import emit, reporter
-    from dpm_cli.config import ClipSettings, ReconstructSettings, parse_batch_size, parse_formats
+    from dpm_cli.cli.console import complain, emit, reporter
+    from dpm_cli.config import (
+        ClipSettings,
+        ReconstructSettings,
+        parse_batch_size,
+        parse_formats,
+        parse_size,
+    )
+    from dpm_cli.errors import UnfinishedError
     from dpm_cli.pipeline import plan_runs, reconstruct_many
 
     settings = ReconstructSettings(
@@ -114,10 +123,11 @@ def reconstruct(
         device=device,
         dtype=dtype,
         batch_size=parse_batch_size(batch_size),
-        clip=ClipSettings(size, fps, stride, start, end, max_frames),
+        clip=ClipSettings(size, fps, stride, start, end, max_frames, crop),
         pairs=pairs,
         fov_deg=fov,
         intrinsics=intrinsics,
+        intrinsics_size=parse_size(intrinsics_size) if intrinsics_size else None,
         per_frame_focal=per_frame_focal,
         mask_dir=mask_dir,
         formats=parse_formats(formats),
@@ -133,13 +143,28 @@ def reconstruct(
             for plan in plans:
                 emit(plan.text())
         return
-    done = reconstruct_many(
-        targets, settings, resume=resume, overwrite=overwrite, reporter=reporter(quiet, verbose)
-    )
+    try:
+        done = reconstruct_many(
+            targets, settings, resume=resume, overwrite=overwrite, reporter=reporter(quiet, verbose)
+        )
+    except UnfinishedError as error:
+        _show(error.finished, error.failures, as_json)
+        if quiet:
+            for failure in error.failures:
+                complain(f"{failure.input}: {failure.error}")
+        raise
+    _show(done, [], as_json)
+
+
+def _show(finished: list[Any], failures: list[Any], as_json: bool) -> None:
+    """The runs that were written, on stdout; in JSON also why others were not."""
+    from dpm_cli.cli.console import emit
+
     if as_json:
-        emit(json.dumps({"runs": [run.summary for run in done]}))
+        failed = [vars(failure) for failure in failures]
+        emit(json.dumps({"runs": [run.summary for run in finished], "failed": failed}))
     else:
-        for run in done:
+        for run in finished:
             emit(str(run.folder))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dpm_cli.files import write_json
+from dpm_cli.files import named_errors, write_json
 
 FRAMES = "clip.rgb"
 INDEX = "clip.json"
@@ -72,12 +72,14 @@ class ClipStoreWriter:
         """Add one (H, W, 3) uint8 frame of the store's size."""
         assert frame.shape == (*self.size, 3), frame.shape
         assert frame.dtype == np.uint8, frame.dtype
-        self._file.write(np.ascontiguousarray(frame).data)
+        with named_errors(self.folder / FRAMES):
+            self._file.write(np.ascontiguousarray(frame).data)
         self.count += 1
 
     def finish(self, index: dict[str, Any]) -> ClipStore:
         """Write the index; only now the store counts as whole."""
-        self._file.close()
+        with named_errors(self.folder / FRAMES):
+            self._file.close()
         write_json(self.folder / INDEX, {**index, "count": self.count, "size": list(self.size)})
         return ClipStore(self.folder, self.count, self.size)
 

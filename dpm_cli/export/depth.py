@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from dpm_cli.export.options import ExportOptions
-from dpm_cli.export.source_size import nearest_to_source
+from dpm_cli.export.source_size import known_at_source, nearest_to_source
 from dpm_cli.files import write_json
 from dpm_cli.formats.depth_exr import ExrDepth, write_depth_exr
 from dpm_cli.formats.depth_png import LARGEST, DepthImage, write_depth_png
@@ -47,7 +47,7 @@ def _at_source(sequence: Sequence4D, t: int) -> tuple[np.ndarray, np.ndarray]:
     """Depth and validity of frame `t`, each (H_source, W_source)."""
     frame = sequence.frame(t)
     A, size = sequence.source_from_working, sequence.source_size
-    return nearest_to_source(frame.depth, A, size), nearest_to_source(frame.valid, A, size)
+    return nearest_to_source(frame.depth, A, size), known_at_source(frame.valid, A, size)
 
 
 def _unit(sequence: Sequence4D) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from dpm_cli.export.options import ExportOptions
-from dpm_cli.export.source_size import flow_to_source, resample
+from dpm_cli.export.source_size import flow_to_source, known_at_source, resample
 from dpm_cli.formats.flo import FlowField, write_flo
 from dpm_cli.formats.kitti_flow import write_kitti_flow
 from dpm_cli.formats.mask_png import write_mask
@@ -30,7 +30,11 @@ def export_masks(sequence: Sequence4D, path: Path, options: ExportOptions) -> No
             score = sequence.read(t, "dynamic")
             assert score is not None
             at_source = resample(score, sequence.source_from_working, sequence.source_size)
-            write_mask(path / f"dynamic_{t:06d}.png", at_source > sequence.motion_threshold)
+            shown = known_at_source(
+                np.ones(sequence.size, bool), sequence.source_from_working, sequence.source_size
+            )
+            moving = (at_source > sequence.motion_threshold) & shown
+            write_mask(path / f"dynamic_{t:06d}.png", moving)
             advance()
 
 

@@ -1,4 +1,4 @@
-"""The clip's images at the source size, for formats that put images beside intrinsics of the source."""
+"""The clip's pictures in source pixels, without bars, for formats that put images beside intrinsics of the source."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ from dpm_cli.video.inputs import clip_files
 
 @contextmanager
 def source_images(sequence: Sequence4D, options: ExportOptions) -> Iterator[Iterator[np.ndarray]]:
-    """Stream of T images (H_source, W_source, 3) uint8.
+    """Stream of T images (H, W, 3) uint8 of `sequence.source_area`.
 
     The run's input is decoded again where it is still there and unchanged; otherwise the working images are enlarged
     and the user is told.
@@ -27,9 +27,12 @@ def source_images(sequence: Sequence4D, options: ExportOptions) -> Iterator[Iter
             "the source of this run is gone or changed: working images are enlarged instead"
         )
         images = (sequence.read(t, "image") for t in range(len(sequence)))
-        yield (resize_image(image, sequence.source_size) for image in images if image is not None)
+        yield (
+            resize_image(image, sequence.source_area.size) for image in images if image is not None
+        )
         return
-    plan = plan_clip(inputs, size=sequence.source_size)
+    area = sequence.source_area
+    plan = plan_clip(inputs, size=area.size, crop=area)
     with decode_clip_frames(plan, sequence.frame_index) as frames:
         yield (frame for _, frame in frames)
 

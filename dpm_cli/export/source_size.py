@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dpm_cli.formats.flo import FlowField
+from dpm_cli.video.bars import shown_area
 
 
 def flow_to_source(
@@ -22,7 +23,7 @@ def flow_to_source(
     Vectors are interpolated linearly, validity (H, W) is that of the nearest working pixel.
     """
     vectors = resample(flow, source_from_working, source_size) @ source_from_working[:2, :2].T
-    known = nearest_to_source(valid, source_from_working, source_size)
+    known = known_at_source(valid, source_from_working, source_size)
     return FlowField(np.where(known[..., None], vectors, 0).astype(np.float32), known)
 
 
@@ -53,6 +54,18 @@ def nearest_to_source(
     columns = np.clip(np.rint(x), 0, width - 1).astype(np.int64)
     rows = np.clip(np.rint(y), 0, height - 1).astype(np.int64)
     return array[rows[:, None], columns[None]]
+
+
+def known_at_source(
+    known: np.ndarray, source_from_working: np.ndarray, source_size: tuple[int, int]
+) -> np.ndarray:
+    """(H, W) bool at the source size by the nearest working pixel; False where the source shows bars."""
+    out = np.zeros(source_size, bool)
+    area = shown_area(source_from_working, known.shape)
+    rows = slice(area.y, area.y + area.height)
+    columns = slice(area.x, area.x + area.width)
+    out[rows, columns] = nearest_to_source(known, source_from_working, source_size)[rows, columns]
+    return out
 
 
 def _working_axes(

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpm_cli.errors import UsageError
+from dpm_cli.errors import InputError, UsageError
 from dpm_cli.export.options import ExportOptions
 from dpm_cli.export.writers import writer_of
 from dpm_cli.files import write_json
@@ -57,6 +57,10 @@ def export_sequence(
     writer_of(OUTPUTS[name])(sequence, path, options)
     if suffix:
         return ExportResult(name, path, path.stat().st_size)
+    if not _files(path):
+        raise InputError(
+            f"{sequence.name} holds nothing that {name} could show: one frame has no flow"
+        )
     own = sorted(_files(path) - foreign)
     total = sum((path / file).stat().st_size for file in own)
     write_json(path / MARKER, {"format": name, "run": sequence.name, "files": own})

@@ -2,7 +2,8 @@
 
     given      the user said it: --fov or --intrinsics; nothing changes it
     clip       the clip's own geometry, before any pair is predicted
-    network    a predictor's guess, asked only where the clip's geometry is vague
+    camera     what the camera wrote into the file; with what the clip's geometry says
+    network    a predictor's guess, asked only where the clip's geometry is vague and the camera wrote nothing
     passes     what the point maps of all passes say together (fitted to each by `geometry.focal`)
     flows      what the bundle adjustment makes of it
 

@@ -8,7 +8,7 @@ clip that cannot tell (a still camera, a pure translation along the axis) leaves
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -78,12 +78,18 @@ def find_focal(
     size: tuple[int, int],
     matcher: Matcher,
     guess: Callable[[], FocalEstimate] | None = None,
+    camera_word: FocalEstimate | None = None,
 ) -> FocalEstimate:
     """Focal length of a clip of (height, width) working images: its own geometry, on a guess where that is vague.
 
-    `matcher` has begun with the clip. `guess` is a predictor's, and is asked only where it would change much.
+    `matcher` has begun with the clip. `guess` is a predictor's, and is asked only where it would change much. What the
+    camera wrote is better than a guess, and takes its place.
     """
     own = clip_focal(frames, size, matcher).focal
+    if camera_word is not None:
+        both = on_guess(own, camera_word, size[1])
+        seen = ", and the clip: ".join(s for s in (camera_word.seen, own.seen) if s)
+        return replace(both, source="camera", seen=seen)
     if guess is None or own.sigma_log <= _EXACT:
         return own
     return on_guess(own, guess(), size[1])

@@ -1,65 +1,55 @@
 """COLMAP's text model: `cameras.txt`, `images.txt`, `points3D.txt`.
 
-Poses are world-to-camera with Hamilton quaternions, real part first. COLMAP's pixel (0, 0) is the corner of the first
-pixel, ours is its centre, so principal points move by half a pixel. Every image has two lines, the second (its 2D
-points) empty. Format: COLMAP doc/format.rst.
+Every image has two lines, the second its 2D points; it is never empty, because many readers skip or stop at blank ones.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from dpm_cli.errors import InputError
 from dpm_cli.files import atomic_path
+from dpm_cli.formats.colmap_model import (
+    UNKNOWN_ERROR,
+    ColmapModel,
+    Observations,
+    model_of,
+    model_rows,
+)
 from dpm_cli.formats.ply import PointCloud
-
-_HALF_PIXEL = np.array([[1.0, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
-
-
-@dataclass(frozen=True, eq=False)
-class ColmapModel:
-    """Pinhole cameras, one an image, and points; in dpm's conventions."""
-
-    names: list[str]
-    """File name of each image."""
-    size: tuple[int, int]
-    """(height, width)."""
-    intrinsics: np.ndarray
-    """(T, 3, 3), pixel centres at integers."""
-    cam2world: np.ndarray
-    """(T, 4, 4)."""
-    cloud: PointCloud
 
 
 def write_colmap(folder: Path, model: ColmapModel) -> None:
     """Write the three text files into `folder`, each atomically."""
     height, width = model.size
-    cameras, images = [], []
-    world2cam = np.linalg.inv(model.cam2world)
-    quaternions = Rotation.from_matrix(world2cam[:, :3, :3]).as_quat()[:, [3, 0, 1, 2]]
+    rows = model_rows(model)
+    cameras = [
+        f"{c + 1} PINHOLE {width} {height} {_numbers(p)}" for c, p in enumerate(rows.parameters)
+    ]
+    images = []
     for t, name in enumerate(model.names):
-        K = _HALF_PIXEL @ model.intrinsics[t]
-        parameters = _numbers((K[0, 0], K[1, 1], K[0, 2], K[1, 2]))
-        cameras.append(f"{t + 1} PINHOLE {width} {height} {parameters}")
-        pose = _numbers((*quaternions[t], *world2cam[t, :3, 3]))
-        images.append(f"{t + 1} {pose} {t + 1} {name}\n")
+        images.append(f"{t + 1} {_numbers(rows.poses[t])} {rows.camera[t] + 1} {name}")
+        ids = np.where(rows.points[t] < 0, -1, rows.points[t] + 1)
+        seen = zip(rows.corners[t].tolist(), ids.tolist(), strict=True)
+        images.append(" ".join(f"{x:.2f} {y:.2f} {i}" for (x, y), i in seen))
     points = [
-        f"{i + 1} {_numbers(xyz)} {r} {g} {b} 0"
-        for i, (xyz, (r, g, b)) in enumerate(
-            zip(model.cloud.points.tolist(), model.cloud.colors.tolist(), strict=True)
+        f"{i + 1} {_numbers(xyz)} {r} {g} {b} {UNKNOWN_ERROR:g}{_track(track)}"
+        for i, (xyz, (r, g, b), track) in enumerate(
+            zip(model.cloud.points.tolist(), model.cloud.colors.tolist(), rows.tracks, strict=True)
         )
     ]
     _write_lines(folder / "cameras.txt", "CAMERA_ID, MODEL, WIDTH, HEIGHT, PARAMS[]", cameras)
-    _write_lines(
-        folder / "images.txt", "IMAGE_ID, QW, QX, QY, QZ, TX, TY, TZ, CAMERA_ID, NAME", images
-    )
+    header = "IMAGE_ID, QW, QX, QY, QZ, TX, TY, TZ, CAMERA_ID, NAME; then POINTS2D[]"
+    _write_lines(folder / "images.txt", header, images)
     _write_lines(folder / "points3D.txt", "POINT3D_ID, X, Y, Z, R, G, B, ERROR, TRACK[]", points)
 
 
 def _numbers(values) -> str:
     return " ".join(f"{value:.12g}" for value in values)
+
+
+def _track(track: np.ndarray) -> str:
+    return "".join(f" {image + 1} {place}" for image, place in track.tolist())
 
 
 def _write_lines(path: Path, header: str, lines: list[str]) -> None:
@@ -68,7 +58,7 @@ def _write_lines(path: Path, header: str, lines: list[str]) -> None:
 
 
 def read_colmap(folder: Path) -> ColmapModel:
-    """Read a text model whose images all have one size and their own PINHOLE camera.
+    """Read a text model of PINHOLE cameras whose images all have one size.
 
     Raises:
         InputError: a file is missing, or a camera is not PINHOLE.
@@ -76,25 +66,28 @@ def read_colmap(folder: Path) -> ColmapModel:
     cameras = {row[0]: row for row in _read_lines(folder / "cameras.txt")}
     if any(row[1] != "PINHOLE" for row in cameras.values()):
         raise InputError(f"{folder}/cameras.txt: only PINHOLE cameras are read")
-    images = [row for row in _read_lines(folder / "images.txt") if len(row) == 10]
-    world2cam = np.tile(np.eye(4), (len(images), 1, 1))
-    intrinsics = np.tile(np.eye(3), (len(images), 1, 1))
-    for t, row in enumerate(images):
-        pose = np.array(row[1:8], np.float64)
-        world2cam[t, :3, :3] = Rotation.from_quat(pose[[1, 2, 3, 0]]).as_matrix()
-        world2cam[t, :3, 3] = pose[4:]
-        fx, fy, cx, cy = (float(value) for value in cameras[row[8]][4:8])
-        intrinsics[t] = np.linalg.inv(_HALF_PIXEL) @ [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]
-    first = next(iter(cameras.values()))
+    lines = _read_lines(folder / "images.txt")
+    images = lines[::2]
     rows = _read_lines(folder / "points3D.txt")
+    number = {row[0]: i for i, row in enumerate(rows)}
+    image, point, pixels = [], [], []
+    for t, seen in enumerate(lines[1::2]):
+        for x, y, i in zip(seen[::3], seen[1::3], seen[2::3], strict=True):
+            if i != "-1":
+                image.append(t)
+                point.append(number[i])
+                pixels.append((float(x) - 0.5, float(y) - 0.5))
     values = np.array([row[1:7] for row in rows], np.float64).reshape(-1, 6)
-    cloud = PointCloud(values[:, :3].astype(np.float32), values[:, 3:].astype(np.uint8))
-    return ColmapModel(
-        names=[row[9] for row in images],
-        size=(int(first[3]), int(first[2])),
-        intrinsics=intrinsics,
-        cam2world=np.linalg.inv(world2cam),
-        cloud=cloud,
+    first = next(iter(cameras.values()))
+    return model_of(
+        [row[9] for row in images],
+        (int(first[3]), int(first[2])),
+        np.array([cameras[row[8]][4:8] for row in images], np.float64),
+        np.array([row[1:8] for row in images], np.float64),
+        PointCloud(values[:, :3].astype(np.float32), values[:, 3:].astype(np.uint8)),
+        Observations(
+            np.array(image, np.int64), np.array(point, np.int64), np.array(pixels).reshape(-1, 2)
+        ),
     )
 
 

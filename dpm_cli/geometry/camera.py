@@ -94,3 +94,21 @@ def source_from_working(source_size: tuple[int, int], size: tuple[int, int]) -> 
 def transform_intrinsics(K: Tensor, affine: Tensor) -> Tensor:
     """Intrinsics after the image plane was mapped by `affine` (..., 3, 3): simply affine @ K."""
     return affine.to(K) @ K
+
+
+def square_in_source(K: Tensor, affine: Tensor, pixel_aspect: float) -> Tensor:
+    """Intrinsics (..., 3, 3) of working pixels whose focal length is one and the same in the source.
+
+    Working sizes are whole numbers, so working pixels are square only up to rounding, and a focal length found in them
+    would differ along x and y in the source. It becomes the geometric mean of both.
+
+    Args:
+        K: of the working size.
+        affine: (3, 3) `source_from_working`, without rotation.
+        pixel_aspect: width of a source pixel divided by its height.
+    """
+    scale_x, scale_y = affine[0, 0], affine[1, 1]
+    both = (K[..., 0, 0] * scale_x * K[..., 1, 1] * scale_y / pixel_aspect).sqrt()
+    K = K.clone()
+    K[..., 0, 0], K[..., 1, 1] = both / scale_x, both * pixel_aspect / scale_y
+    return K

@@ -1,6 +1,7 @@
 """What the manifest of a run says, and the line about it that `--json` prints."""
 
 import platform
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import torch
 
 from dpm_cli import __version__
 from dpm_cli.config import ReconstructSettings, RunTarget
+from dpm_cli.passes.pictures import Pictures
 from dpm_cli.predictors.protocol import PredictorInfo
 from dpm_cli.structures import Clip
+from dpm_cli.video.bars import shown_area
 
 
 def first_manifest(
@@ -44,10 +47,15 @@ def first_manifest(
     }
 
 
-def clip_manifest(clip: Clip, shot: np.ndarray) -> dict[str, Any]:
-    """What is known once the clip is decoded; `shot` (T,) numbers the shots."""
+def clip_manifest(clip: Clip, pictures: Pictures, shot: np.ndarray) -> dict[str, Any]:
+    """What is known of the clip; `shot` (T,) numbers the shots.
+
+    `picture` of a frame is the frame whose picture it shows, mostly its own, null where it shows none.
+    """
+    first = [int(pictures.shown[n]) if n >= 0 else None for n in pictures.of_frame]
     return {
         "source_size": list(clip.source_size),
+        "source_area": list(astuple(shown_area(clip.source_from_working, clip.size))),
         "working_size": list(clip.size),
         "source_from_working": clip.source_from_working.tolist(),
         "scale": {
@@ -56,8 +64,8 @@ def clip_manifest(clip: Clip, shot: np.ndarray) -> dict[str, Any]:
             "source": "median scale of the passes of each shot",
         },
         "frames": [
-            {"index": int(i), "time_s": float(s), "shot": int(n)}
-            for i, s, n in zip(clip.frame_index, clip.timestamps, shot, strict=True)
+            {"index": int(i), "time_s": float(s), "shot": int(n), "picture": p}
+            for i, s, n, p in zip(clip.frame_index, clip.timestamps, shot, first, strict=True)
         ],
     }
 
@@ -68,7 +76,7 @@ def summary(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
         "run": str(folder),
         "model": manifest["model"]["name"],
         "frames": len(manifest["frames"]),
-        "pairs": manifest["pairs"],
+        "pairs": manifest.get("pairs", 0),
         "cameras_registered": manifest["cameras_registered"],
         "focal_px": manifest["focal_px"],
         "seconds": round(sum(manifest["timings_s"].values()), 3),

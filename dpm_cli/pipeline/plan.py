@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from dpm_cli.clip_store import plan_clip
-from dpm_cli.config import ReconstructSettings, RunTarget
+from dpm_cli.clip_store import ClipPlan, plan_clip
+from dpm_cli.config import ClipSettings, ReconstructSettings, RunTarget
 from dpm_cli.devices import auto_batch_size, pick_device, pick_dtype
 from dpm_cli.passes.engine import predict_pairs
 from dpm_cli.passes.run import pass_graph
 from dpm_cli.predictors import load_predictor
-from dpm_cli.predictors.protocol import Predictor
+from dpm_cli.predictors.protocol import Predictor, PredictorInfo
 from dpm_cli.structures import Clip
 
 _BASE_BYTES = 600 * 2**20
@@ -71,6 +71,25 @@ class _Noise:
         return self.images[list(indices)]
 
 
+def plan_target(target: RunTarget, options: ClipSettings, info: PredictorInfo) -> ClipPlan:
+    """Frames and working size of one run, for what the predictor wants.
+
+    Raises:
+        DpmError: see `plan_clip`.
+    """
+    return plan_clip(
+        list(target.inputs),
+        long_side=options.size or info.default_long_side,
+        multiple=info.multiple,
+        start=options.start,
+        end=options.end,
+        fps=options.fps,
+        stride=options.stride,
+        max_frames=options.max_frames,
+        crop=options.crop,
+    )
+
+
 def plan_runs(targets: list[RunTarget], settings: ReconstructSettings) -> list[Plan]:
     """Plans of all targets; the predictor is loaded once."""
     device = pick_device(settings.device)
@@ -87,17 +106,7 @@ def _plan(
     dtype: torch.dtype,
 ) -> Plan:
     info = predictor.info
-    options = settings.clip
-    planned = plan_clip(
-        list(target.inputs),
-        long_side=options.size or info.default_long_side,
-        multiple=info.multiple,
-        start=options.start,
-        end=options.end,
-        fps=options.fps,
-        stride=options.stride,
-        max_frames=options.max_frames,
-    )
+    planned = plan_target(target, settings.clip, info)
     pixels = planned.size[0] * planned.size[1]
     pairs = pass_graph(np.zeros(len(planned), np.int64), settings.pairs).pairs
     pair_bytes = info.pair_bytes_per_pixel * pixels

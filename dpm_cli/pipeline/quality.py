@@ -10,17 +10,23 @@ def run_quality(sequence: Sequence4D) -> dict[str, float]:
     residuals, confident, moving = [], [], []
     for t in range(len(sequence)):
         frame = sequence.frame(t)
+        if not frame.valid.any():
+            continue
         sure = frame.confidence[frame.valid]
-        confident.append(float(np.median(sure)) if sure.size else 0.0)
+        confident.append(float(np.median(sure)))
         moving.append(float((frame.dynamic > sequence.motion_threshold).mean()))
-        if t + 1 < len(sequence) and sequence.shot[t + 1] == sequence.shot[t]:
+        if (
+            t + 1 < len(sequence)
+            and sequence.shot[t + 1] == sequence.shot[t]
+            and sequence.camera_ok[t + 1]
+        ):
             points = frame.points(sequence.cam2world[t], sequence.intrinsics[t])
             next_camera = sequence.cam2world[t + 1], sequence.intrinsics[t + 1]
             residuals.append(flow_residual_px(frame, *next_camera, points))
     return {
         "flow_residual_px": float(np.median(residuals)) if residuals else 0.0,
-        "median_confidence": float(np.median(confident)),
-        "moving_share": float(np.mean(moving)),
+        "median_confidence": float(np.median(confident)) if confident else 0.0,
+        "moving_share": float(np.mean(moving)) if moving else 0.0,
     }
 
 

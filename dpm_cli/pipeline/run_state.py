@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from dpm_cli.errors import UsageError
 from dpm_cli.outputs import OUTPUTS
+from dpm_cli.pipeline.lock import LOCK
 from dpm_cli.sequence import read_manifest
 
 WORK = ".dpm_work"
@@ -42,7 +43,7 @@ def examine_folder(
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file: choose another folder with -o")
-    if not folder.is_dir() or not any(folder.iterdir()):
+    if is_empty(folder):
         return RunState("fresh", {})
     manifest = read_manifest(folder)
     if manifest is None:
@@ -58,6 +59,11 @@ def examine_folder(
         what = "is the same run" if same else "holds a run of another input or other settings"
         raise UsageError(f"{folder} {what}: choose another folder with -o, or --overwrite")
     return RunState("fresh", {})
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether nothing is there; the lock does not count."""
+    return not folder.is_dir() or all(path.name == LOCK for path in folder.iterdir())
 
 
 def clear_own_files(folder: Path) -> None:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dpm_cli.focal import FocalEstimate
+from dpm_cli.focal.camera import camera_focal
 from dpm_cli.focal.clip import find_focal
 from dpm_cli.focal.network import guess_focal
 from dpm_cli.matching.consistency import consistency_error
@@ -86,10 +87,11 @@ class MiniPredictor:
             self._focal = focal_px / half_diagonal(*clip.size)
             self._centre = (float(np.median(K[:, 0, 2])), float(np.median(K[:, 1, 2])))
             return None
-        if len(clip) < 2:
+        word = camera_focal(clip)
+        if len(clip) < 2 and word is None:
             return None
         found = find_focal(
-            clip.frames, clip.size, self.matcher, lambda: guess_focal(clip, self._focal_px)
+            clip.frames, clip.size, self.matcher, lambda: guess_focal(clip, self._focal_px), word
         )
         self._focal = found.focal_px / half_diagonal(*clip.size)
         return found

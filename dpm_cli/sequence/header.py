@@ -10,6 +10,7 @@ import numpy as np
 from dpm_cli.errors import InputError
 from dpm_cli.files import atomic_path
 from dpm_cli.structures import Cameras, Clip
+from dpm_cli.video.bars import Area, shown_area
 
 CONVENTION = (
     "opencv: x right, y down, z forward; pixel centres at integers; cam2world; depth is z; "
@@ -38,6 +39,8 @@ class SequenceHeader:
     """Name of the predictor."""
     world: str = "first-camera"
     convention: str = CONVENTION
+    whole_source_size: tuple[int, int] | None = None
+    """(height, width) of the source where the working images do not show all of it."""
 
     @classmethod
     def of_clip(
@@ -54,6 +57,7 @@ class SequenceHeader:
             shot=shot,
             scale=scale,
             model=model,
+            whole_source_size=clip.source_size,
         )
 
     @classmethod
@@ -83,6 +87,7 @@ class SequenceHeader:
             model=str(arrays["model"]),
             world=str(arrays["world"]),
             convention=str(arrays["convention"]),
+            whole_source_size=_size(arrays["source_size"]) if "source_size" in arrays else None,
         )
 
     def __len__(self) -> int:
@@ -96,12 +101,18 @@ class SequenceHeader:
     @property
     def source_size(self) -> tuple[int, int]:
         """(height, width) of the source after rotation."""
-        scale_x, scale_y = self.source_from_working[0, 0], self.source_from_working[1, 1]
-        return round(self.size[0] * scale_y), round(self.size[1] * scale_x)
+        return self.whole_source_size or self.source_area.size
+
+    @property
+    def source_area(self) -> Area:
+        """What of the source the working images show: all of it, or the picture without bars."""
+        return shown_area(self.source_from_working, self.size)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The keys of CONVENTIONS.md that are not per pixel."""
+        """The keys of CONVENTIONS.md that are not per pixel; `source_size` too where bars were left out."""
+        cropped = self.source_size != self.source_area.size
         return {
+            **({"source_size": np.array(self.source_size, np.int64)} if cropped else {}),
             "cam2world": np.asarray(self.cameras.cam2world, np.float64),
             "intrinsics": np.asarray(self.cameras.intrinsics, np.float64),
             "intrinsics_source": self.intrinsics_source,
@@ -132,6 +143,11 @@ HEADER_KEYS = (
 )
 
 
+def _size(array: np.ndarray) -> tuple[int, int]:
+    height, width = array.tolist()
+    return int(height), int(width)
+
+
 def write_header(path: Path, header: SequenceHeader) -> None:
     """Write `cameras.npz` atomically; it also holds the working size as `size`."""
     with atomic_path(path) as temporary:
@@ -149,5 +165,4 @@ def read_header(path: Path) -> SequenceHeader:
             arrays = dict(archive)
     except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise InputError(f"{path} cannot be read: the run is unfinished, start it again") from error
-    height, width = arrays["size"]
-    return SequenceHeader.from_arrays(arrays, (int(height), int(width)))
+    return SequenceHeader.from_arrays(arrays, _size(arrays["size"]))

@@ -12,6 +12,7 @@ from dpm_cli.sequence.frame import FRAME_KEYS, MOTION_KEYS, FrameResult, world_p
 from dpm_cli.sequence.header import SequenceHeader
 from dpm_cli.sequence.run_folder import open_run
 from dpm_cli.structures import Cameras
+from dpm_cli.video.bars import Area
 
 
 class FrameSource(Protocol):
@@ -130,6 +131,11 @@ class Sequence4D:
     def source_size(self) -> tuple[int, int]:
         """(height, width) of the source."""
         return self.header.source_size
+
+    @property
+    def source_area(self) -> Area:
+        """What of the source the working images show."""
+        return self.header.source_area
 
     @property
     def source_from_working(self) -> np.ndarray:

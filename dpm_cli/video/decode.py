@@ -13,6 +13,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from dpm_cli.video.bars import Area, whole_area
 from dpm_cli.video.ffmpeg import (
     ShownTimes,
     every_frame_once,
@@ -32,32 +33,48 @@ def can_tone_map() -> bool:
     return has_filter("zscale") and has_filter("tonemap")
 
 
-def filter_chain(info: VideoInfo, size: tuple[int, int]) -> str:
-    """Filters that bring a decoded frame to RGB of `size` (height, width); rotation was applied by ffmpeg before.
+def deinterlacer() -> str:
+    """Filter that makes one whole frame of each interlaced one, with its time; frames that are whole pass."""
+    name = "bwdif" if has_filter("bwdif") else "yadif"
+    return f"{name}=mode=send_frame:deint=interlaced"
+
+
+def filter_chain(info: VideoInfo, size: tuple[int, int], area: Area) -> str:
+    """Filters that bring `area` of a decoded frame to RGB of `size` (height, width); ffmpeg has rotated it before.
 
     HDR is resized first, because tone mapping is the slow step; it goes to linear light with a nominal peak of
     100 nits, then Hable's curve, then BT.709 (the usual chain of players).
     """
     height, width = size
-    enlarging = width > info.size[1] or height > info.size[0]
+    enlarging = width > area.width or height > area.height
+    crop = f"crop={area.width}:{area.height}:{area.x}:{area.y}:exact=1,"
+    crop = "" if area == whole_area(info.size) else crop
+    crop = f"{deinterlacer()},{crop}" if info.interlaced else crop
     if info.hdr and can_tone_map():
         kernel = "lanczos" if enlarging else "bicubic"
         colour = f"tin={_ZSCALE_TRANSFER[info.hdr]}:min=2020_ncl:pin=2020"
         return (
-            f"zscale=w={width}:h={height}:filter={kernel}:{colour}:t=linear:npl=100,format=gbrpf32le,"
+            f"{crop}zscale=w={width}:h={height}:filter={kernel}:{colour}:t=linear:npl=100,format=gbrpf32le,"
             "zscale=p=709,tonemap=hable:desat=0,zscale=t=709:m=709:r=full,format=rgb24"
         )
     kernel = "lanczos" if enlarging else "area"
-    return f"scale={width}:{height}:flags={kernel}+accurate_rnd+full_chroma_int,format=rgb24"
+    return f"{crop}scale={width}:{height}:flags={kernel}+accurate_rnd+full_chroma_int,format=rgb24"
 
 
 class VideoDecoder:
     """Iterates over (index, frame) of the wanted frames of one video, in order; use as a context manager."""
 
-    def __init__(self, info: VideoInfo, indices: np.ndarray, size: tuple[int, int]):
-        """Decode `indices` (ascending positions in `info.pts`) at `size` (height, width)."""
+    def __init__(
+        self,
+        info: VideoInfo,
+        indices: np.ndarray,
+        size: tuple[int, int],
+        area: Area | None = None,
+    ):
+        """Decode `indices` (ascending positions in `info.pts`) of `area`, None = all, at `size` (height, width)."""
         self.info = info
         self.size = size
+        self.area = area or whole_area(info.size)
         self._wanted = {int(info.pts[i]): int(i) for i in indices}
         self._first = int(indices[0])
         self._stream: _FrameStream | None = None
@@ -80,7 +97,7 @@ class VideoDecoder:
         self._stop()
         command = [executable(), "-hide_banner", "-nostdin", "-nostats", "-loglevel", "info"]
         command += ["-copyts", *(["-ss", f"{seek_s:.3f}"] if seek_s is not None else [])]
-        chain = f"{filter_chain(self.info, self.size)},showinfo=checksum=0"
+        chain = f"{filter_chain(self.info, self.size, self.area)},showinfo=checksum=0"
         command += [*input_arguments(self.info.path), "-map", "0:V:0", "-vf", chain]
         command += [*every_frame_once(), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
         self._stream = _FrameStream(command, self.size, self.info.time_base, self._wanted)

@@ -31,6 +31,7 @@ def describe_video(path: Path) -> dict[str, Any]:
         "rotation_deg": info.rotation_deg,
         "pixel_aspect": round(info.pixel_aspect, 6),
         "hdr": info.hdr or None,
+        "interlaced": info.interlaced,
         "notes": list(info.notes),
     }
 

@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from dpm_cli.errors import DpmError
+from dpm_cli.video.motion_photo import film_start
 
 _NOISE = re.compile(
     r"Error opening (?:input|output)|Conversion failed|Exiting|Last message repeated|^\s*$"
@@ -80,8 +81,10 @@ class ShownTimes:
 
 
 def input_arguments(path: Path) -> list[str]:
-    """`-i` with a name that ffmpeg cannot take for an option, a pattern or a protocol."""
-    return ["-i", f"file:{path}"]
+    """`-i` with a name that ffmpeg cannot take for an option, a pattern or a protocol; of a motion photo its film."""
+    start = film_start(path)
+    part = "" if start is None else f"subfile,,start,{start},end,{path.stat().st_size},,:"
+    return ["-i", f"{part}file:{path}"]
 
 
 def errors_of(stderr: str) -> list[str]:

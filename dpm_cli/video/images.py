@@ -6,11 +6,14 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from dpm_cli.errors import InputError
+from dpm_cli.errors import InputError, MissingExtraError
 
 IMAGE_SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+    + (".heic", ".heif", ".hif", ".avif")
 )
+_HEIF = frozenset((".heic", ".heif", ".hif"))
+_TIFF_SIDES = (256, 257)
 _UPRIGHT_SWAPS = frozenset((5, 6, 7, 8))
 _ORIENTATION = 0x0112
 
@@ -22,13 +25,16 @@ def image_size(path: Path) -> tuple[int, int]:
         InputError: missing or not an image.
     """
     try:
-        with Image.open(path) as image:
-            width, height = image.size
+        with open_image(path) as image:
+            width, height = _stored_size(image)
             turned = image.getexif().get(_ORIENTATION) in _UPRIGHT_SWAPS
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist") from error
     except (OSError, UnidentifiedImageError) as error:
-        raise InputError(f"{path} cannot be read as an image") from error
+        deep = _by_opencv(path)
+        if deep is None:
+            raise InputError(f"{path} cannot be read as an image") from error
+        return deep.shape[0], deep.shape[1]
     return (width, height) if turned else (height, width)
 
 
@@ -39,14 +45,49 @@ def read_image(path: Path) -> np.ndarray:
         InputError: missing, damaged or not an image.
     """
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             deep = image.mode.startswith("I") or image.mode == "F"
             upright = ImageOps.exif_transpose(image)
             return _deep_to_rgb(np.asarray(upright)) if deep else _to_rgb(upright)
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
+        deep = _by_opencv(path)
+        if deep is not None:
+            return deep
         raise InputError(
             f"{path} cannot be read as an image: it is damaged or of another kind"
         ) from error
+
+
+def open_image(path: Path) -> Image.Image:
+    """The image file, its pixels not yet read.
+
+    Raises:
+        MissingExtraError: it is HEIC, and the extra `heif` is not installed.
+        OSError: missing, or no image that Pillow knows.
+    """
+    if path.suffix.lower() in _HEIF:
+        try:
+            from pillow_heif import register_heif_opener
+        except ImportError as error:
+            raise MissingExtraError("pillow-heif", "heif") from error
+        register_heif_opener()
+    return Image.open(path)
+
+
+def _stored_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) before EXIF orientation; Pillow turns the size of TIFF files itself."""
+    tags = getattr(image, "tag_v2", None)
+    return image.size if tags is None else (tags[_TIFF_SIDES[0]], tags[_TIFF_SIDES[1]])
+
+
+def _by_opencv(path: Path) -> np.ndarray | None:
+    """(H, W, 3) uint8 of TIFF files that Pillow cannot read: colour of 16 bit or float; None for anything else."""
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        return None
+    stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if stored is None or stored.ndim != 3 or stored.shape[2] < 3:
+        return None
+    return np.ascontiguousarray(_to_byte(stored[..., 2::-1]))
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:
@@ -59,9 +100,12 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
 
 def _deep_to_rgb(grey: np.ndarray) -> np.ndarray:
     """Grey of 16 bit or float: full range of 16 bit to 8, floats in [0, 1] to 8."""
-    scale = 255.0 if grey.dtype.kind == "f" else 255.0 / 65535.0
-    byte = np.clip(np.nan_to_num(grey.astype(np.float64)) * scale + 0.5, 0, 255).astype(np.uint8)
-    return np.repeat(byte[..., None], 3, -1)
+    return np.repeat(_to_byte(grey)[..., None], 3, -1)
+
+
+def _to_byte(deep: np.ndarray) -> np.ndarray:
+    scale = 255.0 if deep.dtype.kind == "f" else 255.0 / 65535.0
+    return np.clip(np.nan_to_num(deep.astype(np.float64)) * scale + 0.5, 0, 255).astype(np.uint8)
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -9,7 +9,21 @@ from dpm_cli.video.images import IMAGE_SUFFIXES
 
 VIDEO_SUFFIXES = frozenset(
     (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts")
-    + (".wmv", ".flv", ".3gp", ".ogv")
+    + (
+        ".wmv",
+        ".flv",
+        ".3gp",
+        ".ogv",
+        ".gif",
+        ".asf",
+        ".vob",
+        ".mxf",
+        ".f4v",
+        ".3g2",
+        ".m2v",
+        ".mpe",
+    )
+    + (".mod", ".tod", ".dv", ".y4m", ".divx", ".insv", ".lrv", ".mjpeg", ".h264", ".hevc")
 )
 """What counts as a video in a folder; a video named by the user may be called anything."""
 

@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from dpm_cli.errors import InputError
+from dpm_cli.structures import LensData
+from dpm_cli.video.camera_data import lens_of_log
 from dpm_cli.video.ffmpeg import (
     ShownTimes,
     errors_of,
@@ -23,6 +25,7 @@ from dpm_cli.video.ffmpeg import (
     last_error,
 )
 
+_FIELDS = re.compile(r"\b(?:top|bottom) (?:first|coded first)")
 _TRANSFERS = {"arib-std-b67": "hlg", "smpte2084": "pq"}
 
 
@@ -47,6 +50,10 @@ class VideoInfo:
     rotation_deg: int
     hdr: str
     """hlg, pq, or empty for standard dynamic range."""
+    interlaced: bool = False
+    """Whether the file says that its frames are made of two fields of different times."""
+    lens: LensData | None = None
+    """What the camera wrote about its lens."""
     notes: tuple[str, ...] = ()
     """What is wrong with the file although it can be read."""
 
@@ -104,6 +111,8 @@ def probe(path: Path | str) -> VideoInfo:
         duration_s=float((shown[-1] - shown[0] + step) * time_base),
         codec=codec.group(1) if codec else "unknown",
         rotation_deg=rotation_deg,
+        lens=lens_of_log(listing.stderr),
+        interlaced=_FIELDS.search(stream) is not None,
         hdr=next((name for tag, name in _TRANSFERS.items() if tag in stream), ""),
         notes=_damage(path, listing.stderr, len(shown)),
     )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dpm_cli.focal import FocalEstimate
+from dpm_cli.focal.camera import camera_focal
 from dpm_cli.focal.clip import PRIOR_FOV_DEG, find_focal
 from dpm_cli.geometry import camera, rigid
 from dpm_cli.matching.dense_match import DenseMatch, dense_match, structure_tensor
@@ -55,7 +56,7 @@ class GeometricPredictor:
         if intrinsics is not None:
             self._K = np.median(np.reshape(intrinsics, (-1, 3, 3)), axis=0)
             return None
-        found = find_focal(clip.frames, clip.size, self.matcher)
+        found = find_focal(clip.frames, clip.size, self.matcher, camera_word=camera_focal(clip))
         focal_px = torch.tensor(found.focal_px, dtype=torch.float64)
         self._K = camera.intrinsics_matrix(focal_px, *clip.size).numpy()
         return found

@@ -1,0 +1,172 @@
+"""From a planned clip to fused frames on disk: decode, find pictures, pair, predict, align, fuse.
+
+What an interrupted run has finished is kept: every stage finds its own files again.
+"""
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dpm_cli.clip_store import ClipPlan
+from dpm_cli.clip_store.clip import decode_clip
+from dpm_cli.config import ReconstructSettings
+from dpm_cli.devices import auto_batch_size, peak_memory_bytes
+from dpm_cli.focal import FocalEstimate
+from dpm_cli.focal.given import doubts, given_focal, given_intrinsics
+from dpm_cli.passes.pictures import Pictures, find_pictures
+from dpm_cli.passes.run import pass_graph, run_passes
+from dpm_cli.passes.shots import detect_shots
+from dpm_cli.passes.user_masks import UserMasks
+from dpm_cli.pipeline.align_run import AlignedRun, align_run
+from dpm_cli.pipeline.frames import frame_cameras, fuse_run
+from dpm_cli.pipeline.manifest import clip_manifest
+from dpm_cli.pipeline.run_state import WORK
+from dpm_cli.pipeline.stopwatch import Stopwatch
+from dpm_cli.predictors.protocol import Predictor
+from dpm_cli.progress import Reporter
+from dpm_cli.sequence import RunWriter
+from dpm_cli.structures import Cameras, Clip
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A predictor where it runs."""
+
+    predictor: Predictor
+    device: torch.device
+    dtype: torch.dtype
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """What the stages of one run share."""
+
+    settings: ReconstructSettings
+    machine: Machine
+    writer: RunWriter
+    watch: Stopwatch
+    reporter: Reporter
+
+    @property
+    def work(self) -> Path:
+        """Folder of what only an unfinished run needs."""
+        return self.writer.folder / WORK
+
+    def say(self, notes: list[str]) -> list[str]:
+        """The notes, told."""
+        for note in notes:
+            self.reporter.note(note)
+        return notes
+
+
+def compute(
+    plan: ClipPlan,
+    settings: ReconstructSettings,
+    machine: Machine,
+    writer: RunWriter,
+    watch: Stopwatch,
+    reporter: Reporter,
+) -> None:
+    """Everything up to the frames."""
+    job = _Job(settings, machine, writer, watch, reporter)
+    job.work.mkdir(parents=True, exist_ok=True)
+    writer.write_manifest()
+    with watch.time("decode"):
+        clip = decode_clip(plan, job.work / "images", reporter)
+    K = given_intrinsics(clip, settings.fov_deg, settings.intrinsics, settings.intrinsics_size)
+    odd = [] if K is None else job.say(doubts(K, clip))
+    masks = _masks(clip, settings)
+    with watch.time("pictures"):
+        pictures = find_pictures(clip.frames, reporter)
+    notes = [*plan.notes, *_lost(plan, clip), *odd, *job.say(pictures.notes())]
+    aligned = None
+    if len(pictures):
+        aligned, found = _align(clip, pictures, K, masks, job)
+        notes += [*found, *aligned.notes]
+    else:
+        notes += job.say(["no frame of the clip shows a picture: nothing can be reconstructed"])
+    with watch.time("fuse"):
+        name = machine.predictor.info.name
+        work = job.work / "motion"
+        fuse_run(clip, pictures, aligned, K, masks, name, work, writer, reporter)
+    cameras, shot = frame_cameras(clip, pictures, aligned, K)
+    focal = _focal(cameras, aligned, K)
+    writer.write_manifest(
+        {
+            **clip_manifest(clip, pictures, shot),
+            "focal_px": focal.focal_px,
+            "focal": focal.to_json(clip.size[1]),
+            "cameras_registered": int(cameras.registered.sum()),
+            "notes": notes,
+            "timings_s": dict(watch.seconds),
+            "peak_memory_bytes": peak_memory_bytes(machine.device),
+        }
+    )
+    writer.stage_done("frames")
+    shutil.rmtree(job.work)
+
+
+def _align(
+    whole: Clip, pictures: Pictures, K: np.ndarray | None, masks: UserMasks | None, job: _Job
+) -> tuple[AlignedRun, list[str]]:
+    """Predict and align the pictures of the whole clip; also what the predictor found out about them."""
+    machine, settings, clip = job.machine, job.settings, pictures.clip(whole)
+    with job.watch.time("cuts"):
+        shot = detect_shots(clip.frames, job.reporter)
+    if shot[-1]:
+        starts = ", ".join(map(str, pictures.shown[np.flatnonzero(np.diff(shot)) + 1]))
+        job.reporter.note(f"{shot[-1] + 1} shots: frames {starts} start new ones")
+    graph = pass_graph(shot, settings.pairs)
+    batch = _batch_size(clip, job)
+    job.reporter.detail(
+        f"{len(clip)} frames, {len(graph.pairs)} pairs, {batch} at a time on {machine.device}"
+    )
+    job.writer.write_manifest({"pairs": len(graph.pairs), "batch_size": batch})
+    with job.watch.time("prepare"):
+        told_focal = machine.predictor.prepare(clip, K)
+    told = told_focal.note(clip.size[1]) if told_focal else None
+    found = job.say([told] if told else [])
+    with job.watch.time("predict"):
+        store = run_passes(
+            clip,
+            graph,
+            machine.predictor,
+            job.work / "passes",
+            intrinsics=K,
+            masks=None if masks is None else masks.take(pictures.shown),
+            device=machine.device,
+            dtype=machine.dtype,
+            batch_size=batch,
+            reporter=job.reporter,
+        )
+    with job.watch.time("align"):
+        return align_run(clip, store, K, told_focal, settings, job.reporter), found
+
+
+def _focal(cameras: Cameras, aligned: AlignedRun | None, K: np.ndarray | None) -> FocalEstimate:
+    """What is known of the focal length in the end, as the cameras have it."""
+    focal_px = float(np.median(cameras.intrinsics[:, 0, 0]))
+    if aligned is not None:
+        return replace(aligned.focal, focal_px=focal_px)
+    return FocalEstimate(focal_px, 1.0, "assumed") if K is None else given_focal(K)
+
+
+def _batch_size(clip: Clip, job: _Job) -> int:
+    """Pairs at a time: what an unfinished run has frozen, what the user wants, or what fits."""
+    frozen = job.writer.manifest.get("batch_size") or job.settings.batch_size
+    pair_bytes = job.machine.predictor.info.pair_bytes_per_pixel * clip.size[0] * clip.size[1]
+    return frozen or auto_batch_size(pair_bytes, job.machine.device)
+
+
+def _masks(clip: Clip, settings: ReconstructSettings) -> UserMasks | None:
+    if not settings.mask_dir:
+        return None
+    return UserMasks.find(Path(settings.mask_dir), clip)
+
+
+def _lost(plan: ClipPlan, clip: Clip) -> list[str]:
+    missing = len(plan) - len(clip)
+    return [f"{missing} of {len(plan)} frames could not be decoded"] if missing else []

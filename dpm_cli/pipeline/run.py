@@ -1,0 +1,89 @@
+"""One run: may it start, go on or answer at once; then its frames and outputs, under the folder's lock."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dpm_cli.clip_store import fingerprint
+from dpm_cli.config import ReconstructSettings, RunTarget
+from dpm_cli.export import write_run_outputs
+from dpm_cli.pipeline.compute import Machine, compute
+from dpm_cli.pipeline.lock import folder_lock
+from dpm_cli.pipeline.manifest import first_manifest, summary
+from dpm_cli.pipeline.plan import plan_target
+from dpm_cli.pipeline.quality import run_quality
+from dpm_cli.pipeline.run_state import clear_own_files, examine_folder
+from dpm_cli.pipeline.stopwatch import Stopwatch
+from dpm_cli.progress import Reporter
+from dpm_cli.sequence import RunWriter, Sequence4D
+from dpm_cli.video.inputs import clip_files
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run folder and the line about it."""
+
+    folder: Path
+    summary: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Rights:
+    """What may happen to a folder that is not empty."""
+
+    resume: bool
+    """Go on with an unfinished run of the same input and settings."""
+    overwrite: bool
+    """Replace another run."""
+
+
+def run_target(
+    target: RunTarget,
+    settings: ReconstructSettings,
+    machine: Machine,
+    rights: Rights,
+    reporter: Reporter,
+) -> FinishedRun:
+    """Reconstruct one clip, or answer from what is there.
+
+    Raises:
+        DpmError: see `dpm_cli.errors`.
+    """
+    files = tuple(clip_files(list(target.inputs)))
+    identity = {"fingerprint": fingerprint(files), "digest": settings.digest()}
+    state = examine_folder(target.folder, **identity, **vars(rights))
+    outputs = {
+        "formats": list(settings.formats),
+        "min_confidence": settings.min_confidence,
+        "motion_threshold": settings.motion_threshold,
+    }
+    done = state.action == "done" and "outputs" in state.manifest["stages"]
+    if done and state.manifest.get("outputs") == outputs:
+        return FinishedRun(target.folder, summary(target.folder, state.manifest))
+    watch = Stopwatch()
+    info = machine.predictor.info
+    plan = None if state.action == "done" else plan_target(target, settings.clip, info)
+    with folder_lock(target.folder):
+        # Another process may have been here since.
+        state = examine_folder(target.folder, **identity, **vars(rights))
+        if state.action == "fresh":
+            clear_own_files(target.folder)
+        fresh = first_manifest(target, settings, info, machine.device, machine.dtype, identity)
+        writer = RunWriter(target.folder, state.manifest or fresh)
+        if plan is not None and state.action != "done":
+            compute(plan, settings, machine, writer, watch, reporter)
+        with watch.time("write"):
+            sequence = Sequence4D.open(target.folder, settings.motion_threshold)
+            writer.manifest["quality"] = run_quality(sequence)
+            write_run_outputs(
+                sequence,
+                target.folder,
+                settings.formats,
+                min_confidence=settings.min_confidence,
+                reporter=reporter,
+            )
+        writer.manifest["outputs"] = outputs
+        writer.manifest["timings_s"] = {**writer.manifest.get("timings_s", {}), **watch.seconds}
+        writer.stage_done("outputs")
+    reporter.detail(", ".join(f"{k} {v:.1f} s" for k, v in watch.seconds.items()))
+    return FinishedRun(target.folder, summary(target.folder, writer.manifest))
