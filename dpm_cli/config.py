@@ -5,11 +5,12 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast, get_args
 
 from dpm_cli.errors import UsageError
 
 RUN_FORMATS = ("ply", "flo", "masks", "preview")
+PriorKind = Literal["depth", "inverse", "metric"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,10 @@ class ReconstructSettings:
     per_frame_focal: bool = False
     mask_dir: str | None = None
     """Folder of masks of moving things, one per frame in natural order, non-zero = moves."""
+    prior: str = "auto"
+    """Depth prior: `auto`, `none`, a row of `dpm models list`, or a folder with one map a frame."""
+    prior_kind: PriorKind = "depth"
+    """What the maps of a folder hold: z up to scale, its inverse up to scale and shift, or metres."""
     formats: tuple[str, ...] = RUN_FORMATS
     min_confidence: float = 2.0
     """Points below this are left out of point clouds and previews; 2 = expected relative error of a half."""
@@ -73,6 +78,13 @@ class RunTarget:
 
     inputs: tuple[str, ...]
     folder: Path
+
+
+def parse_prior_kind(text: str) -> PriorKind:
+    """`depth`, `inverse` or `metric`."""
+    if text not in get_args(PriorKind):
+        raise UsageError(f"--prior-kind {text}: choose from {', '.join(get_args(PriorKind))}")
+    return cast(PriorKind, text)
 
 
 def parse_batch_size(text: str) -> int | None:

@@ -12,7 +12,7 @@ LAYERS: list[set[str]] = [
     {"structures"},
     {"geometry", "network", "video", "formats"},
     {"sequence", "weights", "clip_store", "matching"},
-    {"predictors", "align", "tracking"},
+    {"predictors", "align", "tracking", "prior"},
     {"passes", "export"},
     {"pipeline", "doctor"},
     {"pair_flow"},

@@ -27,7 +27,7 @@ ARRAYS = np.load(parity_vectors.DATA / "parity_moge.npz")
 ABOUT = json.loads(lzma.decompress(ARRAYS["about"].tobytes()))
 KEYS = {net: {n: tuple(s) for n, s in k.items()} for net, k in ABOUT["keys"].items()}
 SOLVER = 5e-5
-"""What depends on the fitted shift: the official solver stops early, so either its result or the true minimum counts."""
+"""Of what depends on the fitted shift: the official solver stops early, so its result or the true minimum counts."""
 
 needs_shared = pytest.mark.skipif(
     not (parity_vectors.SHARED / "manifest_moge.json").is_file(), reason="the whole set is not here"

@@ -25,6 +25,16 @@ def flow(
     dtype: Annotated[
         str, typer.Option(envvar="DPM_DTYPE", help="auto, float32, bfloat16 or float16.")
     ] = "auto",
+    prior: Annotated[
+        str,
+        typer.Option(
+            envvar="DPM_PRIOR",
+            help="Depth prior: auto, none, moge-2-small (-base, -large), or a folder of two depth maps.",
+        ),
+    ] = "auto",
+    prior_kind: Annotated[
+        str, typer.Option(help="What the maps of a folder hold: depth, inverse or metric.")
+    ] = "depth",
     size: Annotated[
         int | None, typer.Option(min=32, help="Long side of the working images, pixels.")
     ] = None,
@@ -54,7 +64,7 @@ def flow(
       dpm flow a.jpg b.jpg -o pair --fov 70 --json
     """
     from dpm_cli.cli.console import emit, reporter
-    from dpm_cli.config import ClipSettings, ReconstructSettings
+    from dpm_cli.config import ClipSettings, ReconstructSettings, parse_prior_kind
     from dpm_cli.pair_flow import flow_of_pair
 
     settings = ReconstructSettings(
@@ -65,6 +75,8 @@ def flow(
         clip=ClipSettings(size=size),
         fov_deg=fov,
         intrinsics=intrinsics,
+        prior=prior,
+        prior_kind=parse_prior_kind(prior_kind),
         motion_threshold=motion_threshold,
     )
     folder = output or Path(f"{image_a.stem}_{image_b.stem}_flow")

@@ -12,7 +12,8 @@ from dpm_cli.cli.console import emit, reporter
 models_app = typer.Typer(
     no_args_is_help=True,
     help="Weights: name, size, sha256, licence, what they can do.\n\nExamples:\n\n"
-    "  dpm models list\n\n  dpm models pull vdpm\n\n  dpm models pull moge-2-small\n\n  dpm models import DUSt3R_ViTLarge_BaseDecoder_512_dpt.pth",
+    "  dpm models list\n\n  dpm models pull vdpm\n\n  dpm models pull moge-2-small\n\n"
+    "  dpm models import DUSt3R_ViTLarge_BaseDecoder_512_dpt.pth",
 )
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")]

@@ -62,6 +62,20 @@ def reconstruct(
             rich_help_panel=_MODEL,
         ),
     ] = "auto",
+    prior: Annotated[
+        str,
+        typer.Option(
+            envvar="DPM_PRIOR",
+            help="Depth prior: auto, none, moge-2-small (-base, -large), or a folder of your depth maps.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = "auto",
+    prior_kind: Annotated[
+        str,
+        typer.Option(
+            help="What the maps of a folder hold: depth, inverse or metric.", rich_help_panel=_MODEL
+        ),
+    ] = "depth",
     size: Annotated[
         int | None,
         typer.Option(
@@ -166,12 +180,20 @@ def reconstruct(
 
       dpm reconstruct photos/ --intrinsics 1200,1200,960,540
 
+      dpm reconstruct video.mp4 --prior depth_maps/ --prior-kind metric
+
       dpm reconstruct a.mp4 b.mp4 -o runs
 
       dpm reconstruct video.mp4 --dry-run
     """
     from dpm_cli.cli.console import emit, reporter
-    from dpm_cli.config import ClipSettings, ReconstructSettings, parse_batch_size, parse_formats
+    from dpm_cli.config import (
+        ClipSettings,
+        ReconstructSettings,
+        parse_batch_size,
+        parse_formats,
+        parse_prior_kind,
+    )
     from dpm_cli.pipeline import plan_runs, reconstruct_many
 
     settings = ReconstructSettings(
@@ -186,6 +208,8 @@ def reconstruct(
         intrinsics=intrinsics,
         per_frame_focal=per_frame_focal,
         mask_dir=str(mask_dir) if mask_dir else None,
+        prior=prior,
+        prior_kind=parse_prior_kind(prior_kind),
         formats=parse_formats(formats),
         min_confidence=min_confidence,
         motion_threshold=motion_threshold,

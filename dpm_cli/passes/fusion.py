@@ -12,8 +12,13 @@ import numpy as np
 
 from dpm_cli.align import DepthCorrection, fuse_log_depth
 from dpm_cli.passes.store import DensePass, PassStore
+from dpm_cli.prior.combine import combine
+from dpm_cli.prior.witness import WitnessFrame
 from dpm_cli.sequence import FrameResult
 from dpm_cli.structures import Cameras
+
+_SURELY_SOMETHING = 20.0
+"""Confidence of the passes' depth at which a prior's word that there is sky is not believed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +55,11 @@ class _Motion:
 
 
 def fuse_frame(
-    t: int, image: np.ndarray, passes: AlignedPasses, moving_mask: np.ndarray | None = None
+    t: int,
+    image: np.ndarray,
+    passes: AlignedPasses,
+    moving_mask: np.ndarray | None = None,
+    prior: WitnessFrame | None = None,
 ) -> FrameResult:
     """Everything known of frame `t`.
 
@@ -59,6 +68,7 @@ def fuse_frame(
         image: (H, W, 3) uint8 working image.
         passes: the aligned passes.
         moving_mask: (H, W) bool of the user, replaces the motion score.
+        prior: depth of the frame by its picture alone, in the scale of the passes.
     """
     seen = passes.of_frame(t)
     dense = {e: passes.store.read_dense(e) for e, _ in seen}
@@ -72,9 +82,12 @@ def fuse_frame(
         log_depth_factor, log_confidence_factor = passes.correction.at_size(t, fused.shape)
         fused = fused + log_depth_factor
         fused_confidence = fused_confidence * np.exp(log_confidence_factor)
+    is_valid = (valid * confidence).sum(0) >= 0.5 * confidence.sum(0)
+    if prior is not None:
+        is_valid &= ~(prior.sky & (fused_confidence < _SURELY_SOMETHING))
+        fused, fused_confidence = combine(fused, fused_confidence, prior.log_depth, prior.sigma)
     depth = np.exp(np.clip(fused, -20, 20)).astype(np.float32)
     score = np.max([dense[e].motion[v] for e, v in seen], axis=0)
-    is_valid = (valid * confidence).sum(0) >= 0.5 * confidence.sum(0)
     dynamic = (score if moving_mask is None else moving_mask).astype(np.float32)
     forward = _motion(t, t + 1, depth, dynamic, passes)
     backward = _motion(t, t - 1, depth, dynamic, passes)

@@ -24,6 +24,7 @@ from dpm_cli.pipeline.calibration import given_intrinsics
 from dpm_cli.pipeline.frames import fuse_run
 from dpm_cli.pipeline.manifest import clip_manifest, first_manifest, summary
 from dpm_cli.pipeline.passes import pass_graph, run_passes
+from dpm_cli.pipeline.prior_run import ask_prior, hear_prior
 from dpm_cli.pipeline.run_state import WORK, clear_own_files, examine_folder
 from dpm_cli.pipeline.stopwatch import Stopwatch
 from dpm_cli.pipeline.user_masks import UserMasks
@@ -199,6 +200,12 @@ def _compute(target, settings, machine, plan, writer, watch, reporter) -> None:
         f"{len(clip)} frames, {len(pairs)} pairs, {batch} at a time on {machine.device}"
     )
     writer.write_manifest({**clip_manifest(clip, shot), "pairs": len(pairs), "batch_size": batch})
+    chosen = writer.manifest.get("prior", {}).get("name", settings.prior)
+    with watch.time("prior"):
+        prior = ask_prior(
+            clip, settings, chosen, machine.device, machine.dtype, work / "prior", reporter
+        )
+    writer.write_manifest({"prior": prior.info.to_json() if prior else {"name": "none"}})
     with watch.time("prepare"):
         machine.predictor.prepare(clip, K)
     found = [note for note in machine.predictor.info.notes if note not in info.notes]
@@ -219,13 +226,26 @@ def _compute(target, settings, machine, plan, writer, watch, reporter) -> None:
         )
     with watch.time("align"):
         aligned = align_run(clip, pairs, store, K, settings, reporter)
+    heard = None
+    if prior is not None:
+        with watch.time("prior"):
+            heard = hear_prior(clip, aligned, store, prior, reporter)
+        aligned = heard.aligned
+    scale = heard.scale if heard and heard.scale else writer.manifest["scale"]
+    witness = heard.witness if heard else None
     with watch.time("fuse"):
-        quality = fuse_run(clip, aligned, masks, info.name, writer, reporter)
+        quality = fuse_run(
+            clip, aligned, masks, witness, info.name, scale["status"], writer, reporter
+        )
     writer.write_manifest(
         {
             "focal_px": float(np.median(aligned.passes.cameras.intrinsics[:, 0, 0])),
             "cameras_registered": int(aligned.passes.cameras.registered.sum()),
-            "notes": [*plan.notes, *_lost(plan, clip), *found, *aligned.notes],
+            "scale": scale,
+            "notes": [
+                *(*plan.notes, *_lost(plan, clip), *found, *aligned.notes),
+                *(heard.notes if heard else ()),
+            ],
             "quality": quality,
             "timings_s": dict(watch.seconds),
             "peak_memory_bytes": peak_memory_bytes(machine.device),

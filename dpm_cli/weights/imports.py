@@ -52,7 +52,7 @@ def _row(file: Path, name: str | None, found: dict[str, Any]) -> WeightsEntry:
 def _row_by_size(found: dict[str, Any]) -> str | None:
     """The row of a network that comes in several sizes."""
     for entry in TABLE:
-        if entry.predictor == found["predictor"] == MOGE and entry.parameters is not None:
-            if abs(found["parameters"] / entry.parameters - 1) < _SAME_SIZE:
-                return entry.name
+        fits = entry.predictor == found["predictor"] == MOGE and entry.parameters is not None
+        if fits and abs(found["parameters"] / entry.parameters - 1) < _SAME_SIZE:
+            return entry.name
     return None

@@ -10,6 +10,7 @@ The number of tokens sets cost and detail; the maps come at the image's own size
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -100,7 +101,7 @@ class MogeNetwork(nn.Module):
             self.normal_head = Pyramid(levels, levels, blocks, 3)
         sizes = (config.width, *config.scale_hidden, 1)
         parts: list[nn.Module] = []
-        for given, out in zip(sizes[:-1], sizes[1:], strict=True):
+        for given, out in pairwise(sizes):
             parts += [nn.Linear(given, out), nn.ReLU()]
         self.scale_head = nn.Sequential(*parts[:-1])
 
