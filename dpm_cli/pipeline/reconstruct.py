@@ -19,12 +19,19 @@ from dpm_cli.devices import auto_batch_size, peak_memory_bytes, pick_device, pic
 from dpm_cli.errors import DpmError, InterruptedRunError, PartialResultError
 from dpm_cli.export import write_run_outputs
 from dpm_cli.passes.shots import detect_shots
-from dpm_cli.pipeline.align_run import align_run
+from dpm_cli.pipeline.align_run import AlignedRun, align_run
 from dpm_cli.pipeline.calibration import given_intrinsics
 from dpm_cli.pipeline.frames import fuse_run
 from dpm_cli.pipeline.manifest import clip_manifest, first_manifest, summary
 from dpm_cli.pipeline.passes import pass_graph, run_passes
-from dpm_cli.pipeline.prior_run import ask_prior, hear_prior
+from dpm_cli.pipeline.prior_run import (
+    ClipPrior,
+    HeardPrior,
+    ToldCamera,
+    ask_prior,
+    find_intrinsics,
+    hear_prior,
+)
 from dpm_cli.pipeline.run_state import WORK, clear_own_files, examine_folder
 from dpm_cli.pipeline.stopwatch import Stopwatch
 from dpm_cli.pipeline.user_masks import UserMasks
@@ -200,37 +207,17 @@ def _compute(target, settings, machine, plan, writer, watch, reporter) -> None:
         f"{len(clip)} frames, {len(pairs)} pairs, {batch} at a time on {machine.device}"
     )
     writer.write_manifest({**clip_manifest(clip, shot), "pairs": len(pairs), "batch_size": batch})
-    chosen = writer.manifest.get("prior", {}).get("name", settings.prior)
-    with watch.time("prior"):
-        prior = ask_prior(
-            clip, settings, chosen, machine.device, machine.dtype, work / "prior", reporter
-        )
-    writer.write_manifest({"prior": prior.info.to_json() if prior else {"name": "none"}})
-    with watch.time("prepare"):
-        machine.predictor.prepare(clip, K)
-    found = [note for note in machine.predictor.info.notes if note not in info.notes]
-    for note in found:
-        reporter.note(note)
-    with watch.time("predict"):
-        store = run_passes(
-            clip,
-            graph,
-            machine.predictor,
-            work / "passes",
-            intrinsics=K,
-            masks=masks,
-            device=machine.device,
-            dtype=machine.dtype,
-            batch_size=batch,
-            reporter=reporter,
-        )
-    with watch.time("align"):
-        aligned = align_run(clip, pairs, store, K, settings, reporter)
-    heard = None
-    if prior is not None:
-        with watch.time("prior"):
-            heard = hear_prior(clip, aligned, store, prior, reporter)
-        aligned = heard.aligned
+    prior = _ask_prior(clip, settings, machine, writer, work, watch, reporter)
+    told = None
+    if prior is not None and not writer.manifest["prior"].get("refused"):
+        told = _told_camera(clip, prior, K, settings, watch)
+    parts = (clip, graph, K, prior, masks, batch, settings, machine, work, watch, reporter)
+    aligned, heard, found = _predict_and_align(told, *parts)
+    if told is not None and heard is not None and heard.witness.trust == 0:
+        # What is wrong must not have told the focal length either.
+        writer.write_manifest({"prior": {**writer.manifest["prior"], "refused": True}})
+        shutil.rmtree(work / "passes")
+        aligned, heard, found = _predict_and_align(None, *parts)
     scale = heard.scale if heard and heard.scale else writer.manifest["scale"]
     witness = heard.witness if heard else None
     with watch.time("fuse"):
@@ -253,6 +240,69 @@ def _compute(target, settings, machine, plan, writer, watch, reporter) -> None:
     )
     writer.stage_done("frames")
     shutil.rmtree(work)
+
+
+def _ask_prior(clip, settings, machine, writer, work, watch, reporter) -> ClipPrior | None:
+    """The depth prior's estimates; which one it is stays as an interrupted run has chosen it."""
+    chosen = writer.manifest.get("prior", {"name": settings.prior})["name"]
+    with watch.time("prior"):
+        prior = ask_prior(
+            clip, settings, chosen, machine.device, machine.dtype, work / "prior", reporter
+        )
+    said = prior.info.to_json() if prior else {"name": "none"}
+    writer.write_manifest({"prior": {**writer.manifest.get("prior", {}), **said}})
+    return prior
+
+
+def _told_camera(clip, prior: ClipPrior, K, settings, watch) -> ToldCamera | None:
+    if K is not None or settings.per_frame_focal:
+        return None
+    with watch.time("prepare"):
+        return find_intrinsics(clip, prior)
+
+
+def _predict_and_align(
+    told: ToldCamera | None,
+    clip,
+    graph,
+    K,
+    prior: ClipPrior | None,
+    masks,
+    batch,
+    settings,
+    machine,
+    work,
+    watch,
+    reporter,
+) -> tuple[AlignedRun, HeardPrior | None, list[str]]:
+    """Cameras and scales of the passes, the prior's part in them, and what was said of the focal length."""
+    before = machine.predictor.info.notes
+    with watch.time("prepare"):
+        machine.predictor.prepare(clip, K if told is None else told.K)
+    found = [told.note] if told else []
+    found += [note for note in machine.predictor.info.notes if note not in before]
+    for note in found:
+        reporter.note(note)
+    with watch.time("predict"):
+        store = run_passes(
+            clip,
+            graph,
+            machine.predictor,
+            work / "passes",
+            intrinsics=K,
+            masks=masks,
+            device=machine.device,
+            dtype=machine.dtype,
+            batch_size=batch,
+            reporter=reporter,
+        )
+    with watch.time("align"):
+        aligned = align_run(clip, graph.pairs, store, K, settings, reporter)
+    if prior is None:
+        return aligned, None, found
+    with watch.time("prior"):
+        heard = hear_prior(clip, aligned, store, prior, reporter)
+    return heard.aligned, heard, found
 
 
 def _lost(plan: ClipPlan, clip: Clip) -> list[str]:

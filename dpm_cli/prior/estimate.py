@@ -29,9 +29,17 @@ class PriorEstimate:
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "PriorEstimate":
         """Inverse of `to_arrays`."""
-        values = {k: v if v.ndim else v.item() for k, v in arrays.items()}
-        values["focal_px"] = values["focal_px"] if values["focal_px"] > 0 else None
-        return cls(**values)
+        focal_px = float(arrays["focal_px"])
+        return cls(
+            inverse_depth=arrays["inverse_depth"],
+            valid=arrays["valid"],
+            sky=arrays["sky"],
+            sigma_log=float(arrays["sigma_log"]),
+            shift_sigma=float(arrays["shift_sigma"]),
+            metric=bool(arrays["metric"]),
+            focal_px=focal_px if focal_px > 0 else None,
+            focal_sigma_log=float(arrays["focal_sigma_log"]),
+        )
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Plain arrays for a file; a focal length that is not known is 0."""

@@ -31,7 +31,8 @@ class FolderPrior:
     """One file per source frame, or one per frame of the clip, in natural order of the names."""
 
     def __init__(self, folder: Path, kind: PriorKind, clip: Clip):
-        self.kind, self.size, self.source_size = kind, clip.size, clip.source_size
+        self.kind: PriorKind = kind
+        self.size, self.source_size = clip.size, clip.source_size
         self.info = PriorInfo(str(folder), None, "the user's", f"the depth in {folder}")
         where = f"--prior {folder}"
         paths = [p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES]

@@ -22,6 +22,8 @@ _BELIEVED, _REFUSED = 0.5, 0.8
 _UNINFORMED_SIGMA = 0.3
 """Deviation of a frame's log scale that is told by a guess of its depth alone."""
 _SCALE_SIGMA = 0.01
+"""Deviation of a frame's log scale that many points cannot beat: their errors are alike."""
+_NO_SHIFT = 1e-6
 _EDGE_PX = 5
 """Pixels within which edges of a prior may be displaced."""
 
@@ -105,25 +107,22 @@ def own_fits(
     """Scale and shift of every frame by its own depth, near those of its shot, and the deviation (T,) of log scale."""
     relative = prior.inverse_depth / typical[:, None, None]
     weight = prior.valid / (run.sigma**2 + prior.sigma_log**2)
+    told = weight * run.informed
     fits: list[Affine] = [Affine(0, 0)] * len(run.shot)
     sigma = np.full(len(run.shot), _UNINFORMED_SIGMA)
     for s in np.unique(run.shot):
-        frames = np.flatnonzero(run.shot == s)
-        told = weight * run.informed
-        some = told if (told[frames] > 0).sum() > ALIKE else weight
-        clip = fit_affine(
-            *(x[frames].ravel() for x in (relative, -run.log_depth, some)), prior.shift_sigma
-        )
-        if some is weight:  # a guess of depth knows the clip's scale, if anything
-            level = fit_affine(*(x[frames].ravel() for x in (relative, -run.log_depth, some)), 1e-6)
-            clip = Affine(level.log_scale, 0.0)
-        for t in frames:
-            points = (x[t].ravel() for x in (relative, -run.log_depth, told))
-            fits[t] = fit_affine(*points, prior.shift_sigma / 2, clip)
-            effective = (told[t] > 0).sum() / ALIKE
+        frames = run.shot == s
+        q, log_inverse = relative[frames].ravel(), -run.log_depth[frames].ravel()
+        if (told[frames] > 0).sum() > ALIKE:
+            clip = fit_affine(q, log_inverse, told[frames].ravel(), prior.shift_sigma)
+        else:  # a guess of depth knows the clip's scale, if anything
+            clip = fit_affine(q, log_inverse, weight[frames].ravel(), _NO_SHIFT)
+        for t in np.flatnonzero(frames):
+            q, log_inverse, w = relative[t].ravel(), -run.log_depth[t].ravel(), told[t].ravel()
+            fits[t] = fit_affine(q, log_inverse, w, prior.shift_sigma / 2, clip)
+            effective = (w > 0).sum() / ALIKE
             if effective >= 1:
-                off = -run.log_depth[t] - fits[t].log_inverse(relative[t])
-                spread = robust_spread(off.ravel(), told[t].ravel())
+                spread = robust_spread(log_inverse - fits[t].log_inverse(q), w)
                 sigma[t] = np.hypot(spread / np.sqrt(effective), _SCALE_SIGMA)
     return fits, sigma
 
