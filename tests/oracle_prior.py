@@ -10,7 +10,7 @@ import numpy as np
 
 WRONG = ("other", "constant", "inverted")
 FOCAL_BIAS = 0.4
-"""Error of log focal length, common to a clip, of the level."""
+"""Deviation of the error of log focal length that is common to a clip, of the level."""
 
 
 def oracle(depth, level, rng):

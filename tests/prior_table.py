@@ -83,7 +83,7 @@ def make_prior(folder, name, truth, other, seed):
     else:
         level = float(name)
         inverse = oracle_prior.oracle(depth, level, rng)
-        bias = rng.choice((-1, 1)) * oracle_prior.FOCAL_BIAS * level
+        bias = rng.normal(0, oracle_prior.FOCAL_BIAS * level)
         focal = focal * np.exp(bias + rng.normal(0, level / 2, len(focal)))
     oracle_prior.write_maps(folder, inverse, sky, focal)
     return folder

@@ -21,7 +21,7 @@ from dpm_cli.video.inputs import natural_key
 
 _SIGMA_LOG = 0.1
 """Relative error that is expected of a map where the clip cannot say."""
-_SHIFT_SIGMA = {"depth": 0.1, "metric": 0.1, "inverse": 1.0}
+_SHIFT_SIGMA = {"depth": 0.03, "metric": 0.03, "inverse": 1.0}
 _FOCAL_SIGMA = 0.08
 _SHAPE = 0.02
 """Relative difference of the aspect ratios of a map and the clip that rounding may make."""
