@@ -14,7 +14,7 @@ from dpm_cli.config import ReconstructSettings, RunTarget
 from dpm_cli.errors import UsageError
 from dpm_cli.export import EXPORTERS, ExportOptions
 from dpm_cli.files import atomic_path, write_json
-from dpm_cli.geometry.matches import Matches, mutual_matches
+from dpm_cli.geometry.matches import Correspondences, mutual_matches
 from dpm_cli.pipeline import reconstruct_many
 from dpm_cli.progress import Reporter
 from dpm_cli.sequence import Sequence4D, read_manifest
@@ -61,7 +61,7 @@ def flow_of_pair(
     return {**run.summary, "run": str(folder), "matches": len(matches.distance)}
 
 
-def correspondences(sequence: Sequence4D) -> Matches:
+def correspondences(sequence: Sequence4D) -> Correspondences:
     """Mutual nearest neighbours of P_1(t_1) and P_2(t_1) of a sequence of two frames, in working pixels."""
     first, second = sequence.frame(0), sequence.frame(1)
     world = [

@@ -1,14 +1,8 @@
-"""The nouns of dpm and the one place where its conventions are written.
+"""The nouns of dpm. Axes, units, frames and names of arrays are those of `CONVENTIONS.md` beside this file.
 
-Conventions (spec section 2)
-    Cameras are OpenCV: x right, y down, z forward. Pixel centres lie at integer coordinates.
-    The world is the first frame's camera. `cam2world` maps camera to world points; matrices are named
-    `target_from_source` otherwise. Depth is z. Scene flow is a displacement in the world frame in world units.
-    Optical flow is in pixels of the working size. Sizes are (height, width). Times are seconds in the source.
-    `valid` = a finite estimate that is neither sky nor padding. Every array is finite, also where not valid.
-    `confidence` = 1 / expected relative error (of the distance to the reference camera), larger is better.
-    Indices of a pair are [view, time]: `points[:, i, j]` is P_i(t_j), the points that image i sees, where they
-    are at time t_j, always in the frame of the pair's first camera (paper, eq. 1).
+In short: cameras are OpenCV with pixel centres at integers, the world is the first frame's camera, depth is z, sizes
+are (height, width), and of a pair `points[:, i, j]` is P_i(t_j), what image i sees, where that is at time t_j, in the
+frame of the pair's first camera.
 """
 
 from collections.abc import Sequence

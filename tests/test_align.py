@@ -128,7 +128,7 @@ def test_given_intrinsics_are_not_touched(clip):
     K = clip.K.numpy()
     found = align(passes, FRAMES, size=clip.size, intrinsics=K)
     assert np.array_equal(found.cameras.intrinsics, np.broadcast_to(K, (FRAMES, 3, 3)))
-    assert found.focal_sigma_log == 0
+    assert (found.focal.sigma_log, found.focal.source) == (0, "given")
     assert path_error(found, clip) < 1e-4
 
 

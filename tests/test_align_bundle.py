@@ -6,14 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from dpm_cli.align import (
-    Bundle,
-    DepthCorrection,
-    FlowGrid,
-    adjust,
-    confidence_change,
-    smooth_correction,
-)
+from dpm_cli.align import FlowGrid
+from dpm_cli.align.bundle import Bundle, adjust
+from dpm_cli.align.correction import DepthCorrection, confidence_change, smooth_correction
 from dpm_cli.geometry.camera import intrinsics_matrix, project, rays
 from dpm_cli.geometry.rigid import invert, se3_exp, transform
 
@@ -45,7 +40,9 @@ def world():
             there = transform(invert(cam2world[j]) @ cam2world[i], points)
             landed = project(there, K[j]).reshape(ROWS, COLUMNS, 2)
             flow[e, view] = (landed - pixels).numpy()
-    grid = FlowGrid(pairs, pixels.numpy(), flow, np.ones(flow.shape[:-1], np.float32))
+    weight = np.ones(flow.shape[:-1], np.float32)
+    grid = FlowGrid.on_image(pairs, flow, weight, SIZE, 8)
+    np.testing.assert_array_equal(grid.pixels, pixels.numpy())
     return grid, cam2world.numpy(), K.numpy(), depth.log().numpy()
 
 

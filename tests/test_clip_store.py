@@ -9,9 +9,15 @@ import pytest
 from PIL import Image
 from video_files import Notes, ffmpeg, numbers, write_numbered
 
-from dpm_cli.clip_store import ClipStore, ClipStoreWriter, open_clip, plan_clip
+from dpm_cli.clip_store import ClipStore, ClipStoreWriter, plan_clip
+from dpm_cli.clip_store.clip import decode_clip
 from dpm_cli.errors import InputError, UsageError
+from dpm_cli.progress import SilentReporter
 from dpm_cli.video.select import select_frames, working_size
+
+
+def open_clip(inputs, *, store, reporter=None, **options):
+    return decode_clip(plan_clip(inputs, **options), store, reporter or SilentReporter())
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +156,7 @@ def test_images_of_several_sizes_are_refused(tmp_path):
 
 def test_the_plan_counts_without_decoding(video):
     plan = plan_clip([video], long_side=32, stride=10)
-    assert (len(plan), plan.store_bytes) == (3, 3 * 24 * 32 * 3)
+    assert (len(plan), plan.size) == (3, (24, 32))
     assert plan.video is not None
 
 
@@ -167,8 +173,10 @@ def test_an_unfinished_store_is_not_whole(tmp_path):
 _MEASURE = """
 import resource, sys
 from pathlib import Path
-from dpm_cli.clip_store import open_clip
-clip = open_clip([sys.argv[1]], store=Path(sys.argv[2]), long_side=640)
+from dpm_cli.clip_store import plan_clip
+from dpm_cli.clip_store.clip import decode_clip
+from dpm_cli.progress import SilentReporter
+clip = decode_clip(plan_clip([sys.argv[1]], long_side=640), Path(sys.argv[2]), SilentReporter())
 for t in range(len(clip)):
     clip.frames.read([t, 0])
 print(len(clip), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

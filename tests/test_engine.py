@@ -3,6 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from video_files import Notes
 
 from dpm_cli.errors import MemoryExhaustedError
 from dpm_cli.passes.engine import predict_pairs
@@ -71,10 +72,11 @@ def test_batch_size_does_not_change_answers():
 
 
 def test_out_of_memory_halves_the_batch_and_loses_nothing():
-    predictor = Counting(limit=3)
-    got = answers(predict_pairs(Frames(), PAIRS, predictor, batch_size=8, **CPU))
+    predictor, heard = Counting(limit=3), Notes()
+    got = answers(predict_pairs(Frames(), PAIRS, predictor, batch_size=8, reporter=heard, **CPU))
     assert len(got) == len(PAIRS)
     assert max(predictor.batches) <= 3
+    assert heard.lines == [f"out of memory: going on with {n} pairs at a time" for n in (4, 2)]
 
 
 def test_out_of_memory_for_one_pair_is_exit_code_5():

@@ -8,19 +8,12 @@ import torch
 
 from dpm_cli.geometry import camera, rigid
 from dpm_cli.matching.dense_match import DenseMatch, box, structure_tensor
-from dpm_cli.predictors.geometric import (
-    complete,
-    epipolar,
-    movers,
-    pose,
-    relief,
-    robust,
-    triangulate,
-    turning,
-)
-from dpm_cli.predictors.geometric.epipolar import Matches
+from dpm_cli.predictors.geometric import complete, movers
 from dpm_cli.predictors.geometric.flow import fill_flow
-from dpm_cli.predictors.geometric.scene import Scene
+from dpm_cli.predictors.geometric.scene import PairScene
+from dpm_cli.twoview import epipolar, minimise, pose, relief, triangulate
+from dpm_cli.twoview import rotation as turning
+from dpm_cli.twoview.matches import Matches
 
 FOCAL = torch.tensor([300.0], dtype=torch.float64)
 
@@ -298,7 +291,7 @@ def test_narrow_views_with_noise_do_not_come_out_flat():
 def test_prior_moves_a_minimum_as_far_as_the_statistics_say():
     """400 values around 0, of which 100 each share one error, and a prior at 1 +- 1: a fifth of the way."""
     data = torch.randn(1, 400, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    fit = robust.minimise(
+    fit = minimise.minimise(
         lambda s: s["x"][:, None, None] - data,
         lambda s, d: {"x": s["x"] + d[:, 0]},
         {"x": torch.zeros(1, dtype=torch.float64)},
@@ -325,7 +318,7 @@ def flow_case(share: float, length: float, sigma: float = 0.1):
     error = torch.where(back, 0.0, 30.0)
     match = DenseMatch(flow, error, torch.zeros(1, 2, height, width, 3), back)
     ones = torch.ones(2, height, width)
-    scene = Scene(ones / 2, sigma * ones, -ones, ones, other[:, :3, :3], other[:, :3, 3])
+    scene = PairScene(ones / 2, sigma * ones, -ones, ones, other[:, :3, :3], other[:, :3, 3])
     return fill_flow(own, other, match, scene, focal.expand(2), torch.zeros(2))[..., 0], back[0]
 
 

@@ -8,17 +8,13 @@ import numpy as np
 import plane_world as world
 import pytest
 import torch
+from dpm_cli.matching.seeds import flow_starts
 
+from dpm_cli.focal import FocalEstimate
+from dpm_cli.focal.clip import PRIOR_FOV_DEG, PRIOR_SIGMA, find_focal, on_guess
 from dpm_cli.geometry import camera, rigid
 from dpm_cli.matching.dis import consistency_error, dis_flow, pair_flows
-from dpm_cli.matching.seeds import flow_starts
 from dpm_cli.predictors.geometric import GeometricPredictor
-from dpm_cli.predictors.geometric.calibrate import (
-    PRIOR_FOV_DEG,
-    PRIOR_SIGMA,
-    Calibration,
-    calibrate,
-)
 from dpm_cli.structures import Clip
 
 SIZE = (144, 256)
@@ -229,35 +225,36 @@ def path_images(fov_deg, step, turn, frames=6):
 )
 def test_focal_length_from_a_clip(step, turn):
     images, focal_px = path_images(72, step, turn)
-    found = calibrate(Frames(images), SIZE)
-    assert found.informed
+    found = find_focal(Frames(images), SIZE)
+    assert found.source == "clip"
     assert abs(math.log(found.focal_px / focal_px)) < 0.1
 
 
 def test_a_still_clip_cannot_tell_its_focal_length_and_says_so():
     images, _ = path_images(80, (0, 0, 0), (0, 0, 0), frames=3)
     predictor = GeometricPredictor()
-    predictor.prepare(clip_of(images), None)
-    assert predictor.calibration is not None
-    assert not predictor.calibration.informed
-    assert "cannot be told" in predictor.info.notes[0]
-    fov = camera.fov_from_focal(predictor.calibration.focal_px, SIZE[1])
-    assert 50 < fov < 64
+    found = predictor.prepare(clip_of(images), None)
+    assert found is not None
+    assert found.source == "assumed"
+    assert "cannot be told" in str(found.note(SIZE[1]))
+    assert 50 < camera.fov_from_focal(found.focal_px, SIZE[1]) < 64
 
 
 def test_a_guess_takes_the_place_of_the_prior():
     prior_px = camera.focal_from_fov(PRIOR_FOV_DEG, 512)
-    nothing = Calibration(prior_px, PRIOR_SIGMA, (8,), ("still",))
-    guessed = nothing.with_guess(700.0, 0.2, 512)
+    guess = FocalEstimate(700.0, 0.2, "network")
+    guessed = on_guess(FocalEstimate(prior_px, PRIOR_SIGMA, "assumed"), guess, 512)
     assert guessed.focal_px == pytest.approx(700)
-    assert guessed.log_sigma == pytest.approx(0.2)
-    vague = Calibration(600.0, 0.15, (8,), ("ok",))
-    same = vague.with_guess(prior_px, PRIOR_SIGMA, 512)
+    assert guessed.sigma_log == pytest.approx(0.2)
+    assert guessed.source == "network"
+    vague = FocalEstimate(600.0, 0.15, "clip")
+    same = on_guess(vague, FocalEstimate(prior_px, PRIOR_SIGMA, "network"), 512)
     assert same.focal_px == pytest.approx(600)
-    assert same.log_sigma == pytest.approx(0.15)
-    drawn = vague.with_guess(700.0, 0.2, 512)
+    assert same.sigma_log == pytest.approx(0.15)
+    drawn = on_guess(vague, guess, 512)
     assert 600 < drawn.focal_px < 700
-    assert drawn.log_sigma < 0.15
+    assert drawn.sigma_log < 0.15
+    assert drawn.source == "clip"
 
 
 def test_one_frame_is_a_still_pair():

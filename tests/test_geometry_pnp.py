@@ -91,15 +91,6 @@ def test_pose_follows_a_changed_focal_length_as_predicted():
     assert bool((left < 0.05 * moved).all())
 
 
-def test_free_focal_finds_the_focal_length():
-    _, own, generator = scene(4)
-    T = poses(4, 0.2, generator)
-    wrong = intrinsics_matrix(torch.full((4,), 1.1 * FOCAL, dtype=torch.float64), *SIZE)
-    fit = solve_pnp(transform(invert(T), own), PIXELS, wrong, free_focal=True, iterations=30)
-    assert torch.allclose(fit.focal_px, torch.full((4,), FOCAL, dtype=torch.float64), rtol=1e-6)
-    assert torch.allclose(fit.cam_from_points, T, atol=1e-6)
-
-
 def test_too_few_points_raise():
     K, own, _ = scene(2)
     weights = torch.ones(2, len(PIXELS))

@@ -18,10 +18,8 @@ from dpm_cli.geometry.rigid import (
 )
 from dpm_cli.geometry.similarity import (
     apply_to_cameras,
-    invert_similarity,
     scale_of,
-    sim3_exp,
-    sim3_log,
+    similarity,
     split,
 )
 
@@ -84,25 +82,24 @@ def test_interpolation_meets_its_ends_and_halves_the_twist():
     assert torch.allclose(invert(a) @ middle, invert(middle) @ b, atol=1e-10)
 
 
-@pytest.mark.parametrize("log_scale", [0.0, 1e-9, -0.7, 2.0])
-@pytest.mark.parametrize("angle", [0.0, 1e-9, 1.5, math.pi - 1e-3])
-def test_similarity_log_of_exp(angle, log_scale):
-    x = torch.cat((twists(20, angle), torch.full((20, 1), log_scale, dtype=torch.float64)), -1)
-    assert torch.allclose(sim3_log(sim3_exp(x)), x, atol=1e-8)
-
-
-def test_similarity_inverse_and_parts():
-    S = sim3_exp(random(20, 7, seed=5))
-    assert torch.allclose(
-        invert_similarity(S) @ S, torch.eye(4, dtype=S.dtype).expand(20, 4, 4), atol=1e-9
+def similarities(*shape: int, seed: int) -> torch.Tensor:
+    """Scales from a third to three."""
+    scale = random(*shape, seed=seed).clamp(-1, 1).exp()
+    return similarity(
+        scale, so3_exp(random(*shape, 3, seed=seed + 1)), random(*shape, 3, seed=seed)
     )
+
+
+def test_parts_of_a_similarity():
+    S = similarities(20, seed=5)
     scale, T = split(S)
     assert torch.allclose(scale, scale_of(S))
+    assert torch.allclose(similarity(scale, T[:, :3, :3], T[:, :3, 3]), S, atol=1e-9)
     assert torch.allclose(torch.linalg.det(T[:, :3, :3]), torch.ones(20, dtype=S.dtype))
 
 
 def test_a_similarity_keeps_what_cameras_see_up_to_scale():
-    S, cam2world = sim3_exp(random(7, seed=6)), se3_exp(random(4, 6, seed=7))
+    S, cam2world = similarities(1, seed=6)[0], se3_exp(random(4, 6, seed=7))
     points = random(10, 3, seed=8)
     seen = transform(invert(cam2world), points.expand(4, 10, 3))
     seen_after = transform(

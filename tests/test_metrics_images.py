@@ -78,6 +78,3 @@ def test_focal_by_hand():
     assert focal.focal_error(np.array([110.0, 80.0]), np.array([100.0, 100.0])) == pytest.approx(
         0.15
     )
-    # Width 200: f = 100 sees 90 degrees, f = 100 / tan(30 deg) sees 60.
-    narrow = 100 / np.tan(np.radians(30))
-    assert focal.fov_error_deg(np.array([narrow]), np.array([100.0]), 200) == pytest.approx(30.0)

@@ -4,7 +4,7 @@ import torch
 
 from dpm_cli.geometry.camera import intrinsics_matrix, pixel_grid, project_map, unproject
 from dpm_cli.geometry.rigid import invert, rigid, so3_angle, so3_exp, transform_map
-from dpm_cli.network.mini.parallax import NOISE_PX, Parallax, parallax
+from dpm_cli.network.mini.parallax import NOISE_PX, CameraHint, parallax
 from dpm_cli.network.mini.warp import half_diagonal
 
 SIZE = (48, 64)
@@ -13,7 +13,7 @@ FOCAL_PX = 60.0
 
 def hints(
     noise_px: float = 0.0, mover: bool = False
-) -> tuple[torch.Tensor, torch.Tensor, Parallax]:
+) -> tuple[torch.Tensor, torch.Tensor, CameraHint]:
     """True pose (B, 4, 4), depth of image 1 (B, H, W), and the hint; blocks at four depths (a plane is ambiguous)."""
     generator = torch.Generator().manual_seed(7)
     batch = 6

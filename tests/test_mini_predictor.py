@@ -12,13 +12,14 @@ from toy_pairs import toy_pairs
 from dpm_cli.errors import WeightsError
 from dpm_cli.geometry.camera import pixel_grid, project_map
 from dpm_cli.network.mini import PRESETS, MiniNetwork
-from dpm_cli.predictors.mini import Calibration, MiniPredictor, load, network_size
-from dpm_cli.predictors.mini_status import camera_status, weighted_median
+from dpm_cli.predictors.confidence_scale import ConfidenceScale
+from dpm_cli.predictors.mini import MiniPredictor, load, network_size
+from dpm_cli.predictors.mini_status import camera_status
 from dpm_cli.structures import Clip
 from dpm_cli.weights.mini_file import SHIPPED, load_mini, save_mini
 from dpm_cli.workshop.synthetic import sample_pairs
 from dpm_cli.workshop.train.batches import Batch, measured_flow
-from dpm_cli.workshop.train.calibrate import calibrate
+from dpm_cli.workshop.train.confidence import fit_confidence
 
 CPU = torch.device("cpu")
 
@@ -34,7 +35,7 @@ def shaken_network() -> MiniNetwork:
 
 @pytest.fixture
 def predictor() -> MiniPredictor:
-    return MiniPredictor(shaken_network(), "0" * 64, Calibration(), CPU)
+    return MiniPredictor(shaken_network(), "0" * 64, ConfidenceScale(), CPU)
 
 
 def predict(predictor: MiniPredictor, first: torch.Tensor, second: torch.Tensor):
@@ -89,13 +90,13 @@ def test_given_intrinsics_are_the_rays(predictor):
     truth = toy_pairs(1, (48, 64), torch.Generator().manual_seed(3))
     images = (truth.images[0].permute(0, 2, 3, 1) * 255).byte().numpy()
     K = np.array([[70.0, 0, 30.0], [0, 70.0, 20.0], [0, 0, 1]])
-    predictor.prepare(clip_of(images), K)
+    assert predictor.prepare(clip_of(images), K) is None
     out = predict(predictor, truth.images[:, 0], truth.images[:, 1])
     pixels = project_map(out.points[:, 0, 0], torch.from_numpy(K).float())
     assert torch.allclose(pixels, pixel_grid(48, 64)[None], atol=1e-2)
-    assert predictor.info.notes == ()
-    predictor.prepare(clip_of(images), None)
-    assert "--fov" in predictor.info.notes[0]
+    found = predictor.prepare(clip_of(images), None)
+    assert found.source == "network"
+    assert "--fov" in found.note(64)
     own = predict(predictor, truth.images[:, 0], truth.images[:, 1])
     swapped = predict(predictor, truth.images[:, 1], truth.images[:, 0])
     slopes = [p.points[0, 0, 0, 0, -1, 0] / p.points[0, 0, 0, 0, -1, 2] for p in (own, swapped)]
@@ -131,17 +132,11 @@ def test_status_tells_still_turning_and_moving_cameras():
     assert camera_status(mover, static, focal[:1]) == ("still",)
 
 
-def test_weighted_median():
-    values = torch.tensor([[3.0, 1.0, 2.0, 10.0]])
-    assert weighted_median(values, torch.tensor([[1.0, 1.0, 1.0, 0.0]])).item() == 2.0
-    assert weighted_median(values, torch.tensor([[0.1, 0.1, 0.1, 9.0]])).item() == 10.0
-
-
 def test_calibrated_confidence_is_one_over_the_error():
     truth = toy_pairs(8, (32, 48), torch.Generator().manual_seed(4))
     network = shaken_network()
     flow = measured_flow(truth.images)
-    found = calibrate(network, [Batch(truth, flow, torch.zeros(8), torch.full((8,), 0.3))])
+    found = fit_confidence(network, [Batch(truth, flow, torch.zeros(8), torch.full((8,), 0.3))])
     with torch.no_grad():
         out = network(truth.images, flow)
     expected = 1 / found.confidence(out.log_confidence)
@@ -152,20 +147,20 @@ def test_calibrated_confidence_is_one_over_the_error():
         for time in (0, 1):
             wanted = float(error[:, view, time].mean())
             assert float(expected[:, view, time].mean()) == pytest.approx(wanted, rel=0.35)
-    assert Calibration.from_json(found.to_json()) == found
+    assert ConfidenceScale.from_json(found.to_json()) == found
 
 
 def test_weights_round_trip(tmp_path):
     network = shaken_network()
     path = tmp_path / "w.safetensors"
-    calibration = Calibration(motion_bias=0.5)
-    checksum = save_mini(path, network, {"calibration": calibration.to_json(), "data": "toy"})
+    scale = ConfidenceScale(motion_bias=0.5)
+    checksum = save_mini(path, network, {"calibration": scale.to_json(), "data": "toy"})
     predictor = load(path, CPU)
     assert predictor.info.weights_sha256 == checksum
     assert predictor.info.name == "dpm-mini"
-    assert predictor.calibration == calibration
+    assert predictor.scale == scale
     images = toy_pairs(1, (48, 64), torch.Generator().manual_seed(5)).images
-    before = MiniPredictor(network, "", calibration, CPU)
+    before = MiniPredictor(network, "", scale, CPU)
     a, b = (predict(p, images[:, 0], images[:, 1]).points for p in (before, predictor))
     assert torch.allclose(a, b, rtol=2e-2, atol=1e-2)  # stored as float16
 
@@ -193,7 +188,6 @@ def test_wrong_files_are_refused_in_one_line(tmp_path):
         load_mini(tmp_path / "size.safetensors")
 
 
-@pytest.mark.skipif(not SHIPPED.exists(), reason="no weights in this checkout")
 def test_the_shipped_weights():
     found = load_mini()
     assert Path(SHIPPED).stat().st_size <= 32e6

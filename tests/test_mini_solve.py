@@ -3,12 +3,12 @@
 import torch
 from toy_pairs import toy_pairs
 
-from dpm_cli.geometry.rigid import so3_angle, so3_exp
+from dpm_cli.geometry.rigid import so3_angle, so3_exp, so3_log
 from dpm_cli.network.mini.correlation import REACH, Correlation, _window
-from dpm_cli.network.mini.pose import _cost, refine_pose, rotation_vector
 from dpm_cli.network.mini.solve import EVIDENCE_CHANNELS, fuse, solve
 from dpm_cli.network.mini.warp import half_diagonal, match_ends, normalised_grid
 from dpm_cli.structures import PairTruth
+from dpm_cli.twoview.resection import _cost, refine_pose
 
 SIZE = (64, 96)
 PIXEL = 1 / half_diagonal(*SIZE)
@@ -19,7 +19,7 @@ def exact_pairs(batch: int = 4):
     truth = toy_pairs(batch, SIZE, torch.Generator().manual_seed(5))
     target = normalised_grid(*SIZE, like=truth.images) + truth.flow * PIXEL
     T = truth.cam2_from_cam1
-    pose = torch.cat((rotation_vector(T[:, :3, :3]), T[:, :3, 3]), 1)
+    pose = torch.cat((so3_log(T[:, :3, :3]), T[:, :3, 3]), 1)
     return truth, target, truth.intrinsics[:, 0, 0, 0] * PIXEL, pose
 
 

@@ -16,7 +16,7 @@ from dpm_cli.errors import DpmError, UsageError, WeightsError
 from dpm_cli.network.large import PairNetwork
 from dpm_cli.weights.checkpoint import save_checkpoint
 from dpm_cli.weights.imports import _row_by_size
-from dpm_cli.weights.store import SHIPPED, find_weights, known_sha256, sha256_of
+from dpm_cli.weights.store import find_weights, known_sha256, sha256_of
 from dpm_cli.weights.table import TABLE, entry_named
 
 
@@ -129,7 +129,6 @@ def test_verify_notices_a_changed_byte(store, dust3r):
         run("verify", "vdpm", "-q")
 
 
-@pytest.mark.skipif(not SHIPPED.is_file(), reason="this checkout holds no weights")
 def test_verify_of_the_weights_in_the_wheel(store):
     out = json.loads(run("verify", "dpm-mini", "--json", "-q"))
     assert out["checked_against"] == "its own metadata"

@@ -7,7 +7,7 @@ from synthetic_reference import cast_slowly
 
 from dpm_cli.geometry.camera import pixel_grid, project_map, rays, unproject
 from dpm_cli.geometry.rigid import invert, transform_map
-from dpm_cli.matching.dis import sample
+from dpm_cli.matching.consistency import sample
 from dpm_cli.workshop.synthetic import render_clips, scene_seed
 from dpm_cli.workshop.synthetic.raycast import make_tables
 from dpm_cli.workshop.synthetic.sequence_truth import read_truth, sequence_arrays, write_truth

@@ -83,7 +83,7 @@ def toy_sequence() -> Sequence4D:
 
 
 def toy_arrays(header: SequenceHeader, frames: list[FrameResult]) -> dict[str, np.ndarray]:
-    """The keys of spec section 4, stacked the plain way."""
+    """The keys of CONVENTIONS.md, stacked the plain way."""
     arrays = dict(header.arrays())
     arrays["images"] = np.stack([frame.image for frame in frames])
     arrays["points"] = np.stack(

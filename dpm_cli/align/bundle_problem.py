@@ -5,15 +5,15 @@ what the passes said of it (a prior, weak because errors of neighbours are alike
 in units of each flow's own median residual; what moves by itself hardly counts.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dpm_cli.geometry.camera import project
-from dpm_cli.geometry.procrustes import weighted_median
 from dpm_cli.geometry.rigid import hat, invert, transform
+from dpm_cli.geometry.robust import weighted_median
 
 _MAX_OBSERVATIONS = 150_000
 _ALIKE = 25.0
@@ -40,6 +40,27 @@ class FlowGrid:
     """(E, 2, h, w, 2) float32 pixels, view 1 to 2 and view 2 to 1."""
     weight: np.ndarray
     """(E, 2, h, w) float32 0..1: seen in the other image and not moving by itself."""
+    spacing_px: int
+    """Between neighbouring grid points."""
+
+    @classmethod
+    def on_image(
+        cls,
+        pairs: np.ndarray,
+        flow: np.ndarray,
+        weight: np.ndarray,
+        size: tuple[int, int],
+        spacing_px: int,
+    ) -> "FlowGrid":
+        """The fields above, taken every `spacing_px` pixels of an image of (height, width) from half of that on."""
+        rows, columns = np.mgrid[tuple(slice(spacing_px // 2, side, spacing_px) for side in size)]
+        return cls(
+            pairs, np.stack((columns, rows), -1).astype(np.float64), flow, weight, spacing_px
+        )
+
+    def select(self, keep: np.ndarray) -> "FlowGrid":
+        """The passes of a mask (E,)."""
+        return replace(self, pairs=self.pairs[keep], flow=self.flow[keep], weight=self.weight[keep])
 
     def every(self) -> slice:
         """Rows and columns of the grid to keep, so that observations are not too many."""
@@ -48,9 +69,14 @@ class FlowGrid:
 
     def thinned(self) -> "FlowGrid":
         """On a coarser grid where observations are many."""
-        some = (self.every(), self.every())
+        every = self.every()
+        some = (every, every)
         return FlowGrid(
-            self.pairs, self.pixels[some], self.flow[:, :, *some], self.weight[:, :, *some]
+            self.pairs,
+            self.pixels[some],
+            self.flow[:, :, *some],
+            self.weight[:, :, *some],
+            self.spacing_px * (every.step or 1),
         )
 
 

@@ -6,6 +6,8 @@ A mean would invent points between a near and a far surface where passes disagre
 import numpy as np
 import torch
 
+from dpm_cli.geometry.robust import weighted_median
+
 
 def fuse_log_depth(log_depth: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weighted median of N log-depth maps and its confidence.
@@ -31,14 +33,5 @@ def fuse_log_depth(log_depth: np.ndarray, confidence: np.ndarray) -> tuple[np.nd
 
 def median_over_maps(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Weighted median (...) over the first axis of (N, ...), the mean of both middles on a tie; 0 without weight."""
-    if len(values) == 1:
-        return torch.where(weights[0] > 0, values[0], 0.0)
-    values, order = torch.where(weights > 0, values, torch.inf).sort(0)
-    cumulative = weights.gather(0, order).cumsum(0)
-    half = cumulative[-1] / 2
-    last = len(values) - 1
-    lower = (cumulative < half * (1 - 1e-6)).sum(0).clamp_max(last)
-    upper = (cumulative <= half * (1 + 1e-6)).sum(0).clamp_max(last)
-    pair = values.gather(0, torch.stack((lower, upper)))
-    upper_value = torch.where(pair[1].isfinite(), pair[1], pair[0])
-    return torch.where(half > 0, (pair[0] + upper_value) / 2, 0.0)
+    last = (m.movedim(0, -1).contiguous() for m in (values, weights))
+    return weighted_median(*last)

@@ -14,7 +14,7 @@ from dpm_cli.geometry.rigid import se3_exp
 
 MIN_INLIERS = 0.15
 """A pose that explains a smaller share of its own points is no measurement."""
-_STILL_PX = 1.0
+_EXCLUDED_PX = 1.0
 """A predictor that says `still` or `rotation` has excluded parallax of about a pixel, not less."""
 _MAX_VALUES = 4_000_000
 """Depth values of all passes together that the alignment works on (600 passes of 36 x 64 points are 2.8 million)."""
@@ -82,6 +82,13 @@ class Passes:
         return np.exp(np.nanmedian(seen, axis=1))
 
 
+def views_of_frame(pairs: np.ndarray, usable: np.ndarray, t: int) -> np.ndarray:
+    """(N, 2) pass and view of every usable pass (E,) of pairs (E, 2) that sees frame `t`; all where none is usable."""
+    seen = np.argwhere(pairs == t)
+    good = seen[usable[seen[:, 0]]]
+    return good if len(good) else seen
+
+
 def grid_step(passes: int, grid: tuple[int, ...]) -> int:
     """Every n-th grid point in either direction is enough for this many passes; keeps memory bounded."""
     return max(1, math.ceil(math.sqrt(2 * passes * math.prod(grid) / _MAX_VALUES)))
@@ -131,7 +138,7 @@ def measured_poses(passes: Passes) -> tuple[np.ndarray, np.ndarray]:
     pose[still] = np.eye(4)
     pose[turning, :3, 3] = 0
     fixed = still | turning
-    parallax = _STILL_PX / passes.focal_px[:, 1]
+    parallax = _EXCLUDED_PX / passes.focal_px[:, 1]
     covariance[fixed, :3, :] = covariance[fixed, :, :3] = 0
     covariance[fixed, :3, :3] = (np.eye(3) * (parallax * depth)[:, None, None] ** 2)[fixed]
     covariance[still] = 0

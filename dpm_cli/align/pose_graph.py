@@ -1,4 +1,4 @@
-"""Robust least squares on cameras, depth levels of frames and log scales of passes (spec section 6).
+"""Robust least squares on cameras, depth levels of frames and log scales of passes.
 
 A pass (i, j) measures eight numbers, each with its deviation:
     the twist between predicted and measured relative camera     log( T_j^-1 T_i [R | e^a t]^-1 )     6

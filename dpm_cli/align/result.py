@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dpm_cli.focal import FocalEstimate
 from dpm_cli.structures import Cameras
 
 
@@ -17,19 +18,15 @@ class Alignment:
     """(E,) float64, log of world units per pass unit; 0 for passes that could not be used at all."""
     view_log_offset: np.ndarray
     """(E, 2) what view v of a pass still needs, on top of `log_scale`, to agree with the other passes of its frame."""
-    pass_weight: np.ndarray
-    """(E,) 0..1 how far the other passes agree."""
     usable: np.ndarray
     """(E,) bool, False for passes without a measurement or contradicted by the others."""
     shot: np.ndarray
     """(T,) int64 number of the connected part, in order of time; parts share neither world nor scale."""
-    focal_sigma_log: float
-    """Deviation of log focal length; 0 where it was given."""
-    rotation_rms_deg: float
-    """Weighted misfit of the passes' relative rotations."""
-    translation_rms: float
-    """Weighted misfit of the passes' relative translations, over the median depth."""
-    scale_rms: float
-    """Weighted misfit of log depth ratios."""
+    focal: FocalEstimate
     notes: tuple[str, ...]
     """One line each: what was left out or could not be known."""
+
+    @property
+    def view_log_scale(self) -> np.ndarray:
+        """(E, 2) log of world units per pass unit for the depth of each view."""
+        return self.log_scale[:, None] + self.view_log_offset

@@ -14,7 +14,7 @@ from scipy.sparse.linalg import splu
 
 from dpm_cli.align.depth import median_over_maps
 from dpm_cli.align.passes import Passes
-from dpm_cli.geometry.procrustes import weighted_median
+from dpm_cli.geometry.robust import weighted_median
 
 _CHUNK = 512
 _TILES = (6, 8)

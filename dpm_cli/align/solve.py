@@ -3,12 +3,14 @@
 import numpy as np
 import torch
 
-from dpm_cli.align.focal import clip_focal
 from dpm_cli.align.graph import connected_parts, tree_poses, triangle_agreement
 from dpm_cli.align.passes import Passes, measured_poses, with_focal
 from dpm_cli.align.pose_graph import GraphState, PassMeasurements, optimise
 from dpm_cli.align.result import Alignment
 from dpm_cli.align.scales import DepthOffsets, depth_offsets, solve_scales
+from dpm_cli.focal import FocalEstimate
+from dpm_cli.focal.given import given_focal
+from dpm_cli.focal.passes import focal_of_passes
 from dpm_cli.geometry.camera import intrinsics_matrix
 from dpm_cli.geometry.rigid import interpolate, invert
 from dpm_cli.structures import Cameras
@@ -24,6 +26,7 @@ def align(
     size: tuple[int, int],
     intrinsics: np.ndarray | None = None,
     per_frame_focal: bool = False,
+    told_focal: FocalEstimate | None = None,
 ) -> Alignment:
     """Cameras and scales that explain the passes.
 
@@ -33,14 +36,16 @@ def align(
         size: (height, width) of the working images.
         intrinsics: (3, 3) or (T, 3, 3) if known; the passes must have been reduced with them.
         per_frame_focal: the lens zooms, or the frames are photos of different cameras.
+        told_focal: what the predictor was told to make its maps with, if anything.
     """
     passes = passes.thinned()
     usable, alone = passes.usable(), passes.alone()
     used, rows = passes.select(usable), np.flatnonzero(usable)
-    K, sigma = _intrinsics(passes.select(usable | alone), frames, size, intrinsics, per_frame_focal)
+    measured = passes.select(usable | alone)
+    K, focal = _intrinsics(measured, frames, size, intrinsics, per_frame_focal, told_focal)
     lone = np.isin(np.arange(frames), passes.pairs[alone, 0])
     if len(used) == 0:
-        return _nothing(passes, alone, lone, K, sigma)
+        return _nothing(passes, alone, lone, K, focal)
     if intrinsics is None:
         used = with_focal(used, K[:, 0, 0], size)
     state, offsets = _solve(used, frames)
@@ -55,16 +60,14 @@ def align(
         cam2world, log_scale, level, shot, used.pairs, kept
     )
     view_offset = level[used.pairs] - offsets.offset - log_scale[:, None]
-    weights, accepted = _spread(weight, rows, len(passes)), _spread(kept, rows, len(passes))
+    accepted = _spread(kept, rows, len(passes))
     return Alignment(
         cameras=Cameras(cam2world, K, registered),
         log_scale=_spread(log_scale, rows, len(passes)),
         view_log_offset=_spread(np.where(kept[:, None], view_offset, 0), rows, len(passes)),
-        pass_weight=np.where(alone, 1.0, weights),
         usable=accepted | alone,
         shot=shot,
-        focal_sigma_log=sigma,
-        **_misfit(state, used, offsets, weight),
+        focal=focal,
         notes=_notes(usable | alone, kept, registered, shot, used),
     )
 
@@ -88,20 +91,37 @@ def _solve(used: Passes, frames: int) -> tuple[GraphState, DepthOffsets]:
 
 
 def _intrinsics(
-    used: Passes, frames: int, size: tuple[int, int], given: np.ndarray | None, per_frame: bool
-) -> tuple[np.ndarray, float]:
-    """K (T, 3, 3) and the deviation of log focal; without any pass the focal length is the long side."""
+    used: Passes,
+    frames: int,
+    size: tuple[int, int],
+    given: np.ndarray | None,
+    per_frame: bool,
+    told: FocalEstimate | None,
+) -> tuple[np.ndarray, FocalEstimate]:
+    """K (T, 3, 3) and the focal length; without any pass that is the long side."""
     if given is not None:
-        return np.broadcast_to(given, (frames, 3, 3)).astype(np.float64).copy(), 0.0
+        K = np.broadcast_to(given, (frames, 3, 3)).astype(np.float64).copy()
+        return K, given_focal(K)
     if len(used) == 0:
-        focal, sigma = np.full(frames, float(max(size))), 1.0
+        focal, estimate = np.full(frames, float(max(size))), _unmeasured(size)
     else:
-        focal, sigma = clip_focal(used, frames, per_frame=per_frame)
-    return intrinsics_matrix(torch.from_numpy(focal), *size).numpy(), sigma
+        focal, estimate = focal_of_passes(
+            used.pairs[:, 0],
+            used.focal_px[:, 0],
+            used.focal_sigma_log,
+            frames,
+            per_frame=per_frame,
+            told=told,
+        )
+    return intrinsics_matrix(torch.from_numpy(focal), *size).numpy(), estimate
+
+
+def _unmeasured(size: tuple[int, int]) -> FocalEstimate:
+    return FocalEstimate(float(max(size)), 1.0, "assumed", "no pair could be used")
 
 
 def _nothing(
-    passes: Passes, alone: np.ndarray, lone: np.ndarray, K: np.ndarray, sigma: float
+    passes: Passes, alone: np.ndarray, lone: np.ndarray, K: np.ndarray, focal: FocalEstimate
 ) -> Alignment:
     """No pass joins two frames: each is a shot of its own, or unknown; the first camera is the world."""
     frames, count = len(lone), len(passes)
@@ -113,9 +133,7 @@ def _nothing(
         (f"no pair could be used: {unknown} of {frames} cameras are unknown",) if unknown else ()
     )
     none, offset = np.zeros(count), np.zeros((count, 2))
-    return Alignment(
-        cameras, none, offset, alone.astype(float), alone, shot, sigma, 0.0, 0.0, 0.0, notes
-    )
+    return Alignment(cameras, none, offset, alone, shot, focal, notes)
 
 
 def _anchored(cam2world: np.ndarray, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -175,23 +193,6 @@ def _spread(values: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
     out = np.zeros((count, *values.shape[1:]), values.dtype)
     out[rows] = values
     return out
-
-
-def _misfit(
-    state: GraphState, used: Passes, offsets: DepthOffsets, weight: np.ndarray
-) -> dict[str, float]:
-    twist = state.twist.numpy()
-    depth = np.exp(state.log_scale.numpy()) * used.median_depth()
-    unit = np.exp(state.level.numpy()[used.pairs[:, 0]])
-    shift = np.linalg.norm(twist[:, :3], axis=1) * unit / depth
-    levels = state.level.numpy()[used.pairs]
-    ratio = (offsets.offset[:, 1] - offsets.offset[:, 0]) - (levels[:, 1] - levels[:, 0])
-
-    def rms(x: np.ndarray) -> float:
-        return float(np.sqrt((weight * x**2).sum() / max(weight.sum(), 1e-12)))
-
-    turn = np.degrees(np.linalg.norm(twist[:, 3:], axis=1))
-    return {"rotation_rms_deg": rms(turn), "translation_rms": rms(shift), "scale_rms": rms(ratio)}
 
 
 def _notes(

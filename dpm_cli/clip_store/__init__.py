@@ -1,11 +1,10 @@
-"""Decoded working images on disk: `open_clip` fills a store once, frames are then read at random in bounded memory."""
+"""Decoded images on disk: `decode_clip` fills a store once, then frames are read at random in bounded memory."""
 
 from dpm_cli.clip_store.clip import (
     ClipPlan,
     decode_clip,
     decode_clip_frames,
     fingerprint,
-    open_clip,
     plan_clip,
 )
 from dpm_cli.clip_store.store import ClipStore, ClipStoreWriter
@@ -17,6 +16,5 @@ __all__ = [
     "decode_clip",
     "decode_clip_frames",
     "fingerprint",
-    "open_clip",
     "plan_clip",
 ]

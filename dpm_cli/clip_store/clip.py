@@ -12,7 +12,7 @@ import numpy as np
 from dpm_cli.clip_store.store import ClipStore, ClipStoreWriter, read_index
 from dpm_cli.errors import InputError, UsageError
 from dpm_cli.geometry.camera import source_from_working
-from dpm_cli.progress import Reporter, SilentReporter
+from dpm_cli.progress import Reporter
 from dpm_cli.structures import Clip
 from dpm_cli.video.decode import VideoDecoder, can_tone_map
 from dpm_cli.video.images import image_size, read_image, resize_image
@@ -23,7 +23,7 @@ from dpm_cli.video.select import select_frames, working_size
 
 @dataclass(frozen=True, eq=False)
 class ClipPlan:
-    """What `open_clip` would decode."""
+    """What `decode_clip` would decode."""
 
     name: str
     source: str
@@ -41,11 +41,6 @@ class ClipPlan:
 
     def __len__(self) -> int:
         return len(self.frame_index)
-
-    @property
-    def store_bytes(self) -> int:
-        """Bytes that the decoded frames take on disk."""
-        return len(self) * self.size[0] * self.size[1] * 3
 
     @property
     def source_from_working(self) -> np.ndarray:
@@ -130,44 +125,14 @@ def fingerprint(files: tuple[Path, ...]) -> str:
     return total.hexdigest()
 
 
-def open_clip(
-    inputs: list[str],
-    *,
-    store: Path,
-    long_side: int = 512,
-    size: tuple[int, int] | None = None,
-    multiple: int = 1,
-    start: float | None = None,
-    end: float | None = None,
-    fps: float | None = None,
-    stride: int = 1,
-    max_frames: int | None = None,
-    reporter: Reporter | None = None,
-) -> Clip:
-    """Decode one clip into the folder `store` and open it; a store of the same input and options is used as it is.
+def decode_clip(plan: ClipPlan, store: Path, reporter: Reporter) -> Clip:
+    """Decode the frames of `plan` into the folder `store` and open it; a store of the same plan is used as it is.
 
-    Frames that turn out not to be decodable are left out of the clip and reported. Options as in `plan_clip`.
+    Frames that turn out not to be decodable are left out of the clip and reported.
 
     Raises:
         InputError: the input cannot be read or no frame of it can.
-        UsageError: options that contradict each other or the input.
     """
-    plan = plan_clip(
-        inputs,
-        long_side=long_side,
-        size=size,
-        multiple=multiple,
-        start=start,
-        end=end,
-        fps=fps,
-        stride=stride,
-        max_frames=max_frames,
-    )
-    return decode_clip(plan, store, reporter or SilentReporter())
-
-
-def decode_clip(plan: ClipPlan, store: Path, reporter: Reporter) -> Clip:
-    """Decode the frames of `plan` into the folder `store` and open it; see `open_clip`."""
     digest = fingerprint(plan.files)
     key = _store_key(plan, digest)
     for note in plan.notes:

@@ -1,4 +1,4 @@
-"""npz export: one file with exactly the keys of spec section 4, written as a stream whatever its size."""
+"""npz export: one file with exactly the keys of CONVENTIONS.md, written as a stream whatever its size."""
 
 from pathlib import Path
 

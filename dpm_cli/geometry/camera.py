@@ -82,7 +82,7 @@ def fov_from_focal(focal_px: float, width: int) -> float:
 def source_from_working(source_size: tuple[int, int], size: tuple[int, int]) -> Tensor:
     """Affine (3, 3) float64 that maps working pixels to source pixels; sizes are (height, width).
 
-    With pixel centres at integers a plain resize maps x to sx * x + (sx - 1) / 2 (spec section 2).
+    With pixel centres at integers a plain resize maps x to sx * x + (sx - 1) / 2.
     """
     sy, sx = source_size[0] / size[0], source_size[1] / size[1]
     A = torch.eye(3, dtype=torch.float64)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dpm_cli.errors import DegenerateGeometryError
-from dpm_cli.geometry.procrustes import weighted_median
+from dpm_cli.geometry.robust import weighted_median
 
 _MIN_POINTS = 8
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
-class Matches:
+class Correspondences:
     """M matches of one image pair."""
 
     pixels_1: np.ndarray
@@ -34,7 +34,7 @@ def mutual_matches(
     *,
     stride: int = 1,
     max_distance: float = 0.02,
-) -> Matches:
+) -> Correspondences:
     """Mutual nearest neighbours of two point maps of the same time and frame.
 
     Args:
@@ -51,7 +51,7 @@ def mutual_matches(
     rows_2, cols_2, p2 = _flat(points_2, valid_2, 1)
     if len(p1) == 0 or len(p2) == 0:
         nothing = np.zeros((0, 2), np.float32)
-        return Matches(nothing, nothing, nothing[:, 0], nothing[:, 0])
+        return Correspondences(nothing, nothing, nothing[:, 0], nothing[:, 0])
     distance, nearest = _nearest(p1, p2)
     used, slot = np.unique(nearest, return_inverse=True)
     _, back = _nearest(p2[used], p1)
@@ -60,7 +60,7 @@ def mutual_matches(
     chosen = nearest[keep]
     c1 = confidence_1.cpu().numpy()[rows_1[keep], cols_1[keep]]
     c2 = confidence_2.cpu().numpy()[rows_2[chosen], cols_2[chosen]]
-    return Matches(
+    return Correspondences(
         np.stack((cols_1[keep], rows_1[keep]), -1).astype(np.float32),
         np.stack((cols_2[chosen], rows_2[chosen]), -1).astype(np.float32),
         distance[keep].astype(np.float32),

@@ -1,4 +1,4 @@
-"""Motion score: length of scene flow against its expected noise, calibrated on the pass itself (spec section 6).
+"""Motion score: length of scene flow against its expected noise, calibrated on the pass itself.
 
 Errors of a pair's maps are correlated (a slightly wrong camera moves every point), so independent pixel noise would
 call whole backgrounds moving. The scale of the noise is therefore read off the lowest mode of the flow's relative

@@ -1,7 +1,7 @@
 """Robust camera pose from points and pixels (PnP), batched over pairs, with an honest covariance.
 
-The reduction of a pair's relative camera (spec section 1): P_2(t_2) in camera 1's frame against image 2's own pixels.
-No motion mask is needed, because points and pixels are of the same time.
+A pair's relative camera (paper, section 3.1) comes from P_2(t_2) in camera 1's frame and image 2's own pixels. No
+motion mask is needed, because points and pixels are of the same time.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,6 @@ from torch import Tensor
 from dpm_cli.errors import DegenerateGeometryError
 from dpm_cli.geometry.pnp_refine import PnpProblem, PnpState, gram, make_problem, refine, system
 from dpm_cli.geometry.pnp_start import EXPLAINED, start_pose, thin
-from dpm_cli.geometry.procrustes import weighted_median
 
 _MIN_POINTS = 6
 _COARSE_POINTS = 4096
@@ -30,12 +29,8 @@ class PnpFit:
     """(B, 6, 6) of the twist (translation in units of the points, rotation in radians) that acts from the left."""
     inliers: Tensor
     """(B,) share of the weight within 0.03 radians of its pixel's ray, 0..1."""
-    residual_px: Tensor
-    """(B,) weighted median residual in pixels."""
-    focal_px: Tensor
-    """(B,) focal length along x, given or estimated."""
     twist_per_log_focal: Tensor
-    """(B, 6) how the pose follows when the given focal length is changed: twist per unit of log focal."""
+    """(B, 6) how the pose follows when the focal length is changed: twist per unit of log focal."""
 
 
 def solve_pnp(
@@ -45,7 +40,6 @@ def solve_pnp(
     weights: Tensor | None = None,
     *,
     blocks: Tensor | None = None,
-    free_focal: bool = False,
     iterations: int = 15,
 ) -> PnpFit:
     """Pose of the camera that sees `points` (given in any other frame) at `pixels`.
@@ -53,11 +47,10 @@ def solve_pnp(
     Args:
         points: (B, N, 3).
         pixels: (N, 2) or (B, N, 2).
-        K: (B, 3, 3) intrinsics; the start value of the focal length where it is free.
+        K: (B, 3, 3) intrinsics.
         weights: (B, N) >= 0.
         blocks: (N,) int64 image tile of each point. Noise may be correlated within a tile (point maps are smooth):
             the covariance then counts tiles, not points.
-        free_focal: estimate one factor on both focal lengths too.
         iterations: of Levenberg-Marquardt, at most.
 
     Raises:
@@ -73,43 +66,39 @@ def solve_pnp(
     pixels = pixels.double().expand(*points.shape[:2], 2)
     coarse = thin(make_problem(points, pixels, w, K), _COARSE_POINTS)
     start = start_pose(coarse)
-    problem, state = refine(coarse, start, free_focal=free_focal, iterations=iterations)
+    state = refine(coarse, start, iterations=iterations)
+    problem = coarse
     if problem.points.shape[1] < points.shape[1]:
-        problem = make_problem(points, pixels, w, problem.K)
-        problem, state = refine(
-            problem, state.pose, free_focal=free_focal, iterations=_POLISH_STEPS
-        )
-    covariance, gain = _uncertainty(problem, state, blocks, free_focal)
+        problem = make_problem(points, pixels, w, K)
+        state = refine(problem, state.pose, iterations=_POLISH_STEPS)
+    covariance, gain = _uncertainty(problem, state, blocks)
     return PnpFit(
         state.pose,
         covariance,
         (w * (state.size < EXPLAINED * problem.focal_px)).sum(-1),
-        weighted_median(state.size, w),
-        problem.K[:, 0, 0],
         gain,
     )
 
 
 def _uncertainty(
-    problem: PnpProblem, state: PnpState, blocks: Tensor | None, free_focal: bool
+    problem: PnpProblem, state: PnpState, blocks: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Covariance (B, 6, 6) by the sandwich rule with one gradient a tile, and the twist per log focal (B, 6)."""
     rows, weights = system(problem, state)
     normal = gram(rows, weights, rows)
-    unknowns = 7 if free_focal else 6
-    H = normal[:, :unknowns, :unknowns]
+    H = normal[:, :6, :6]
     diagonal = H.diagonal(dim1=-2, dim2=-1)
     H = H + torch.diag_embed(1e-13 * diagonal + 1e-30)
-    pull = (rows[..., :unknowns] * rows[..., 7:] * weights[..., None, None]).sum(-2)
+    pull = (rows[..., :6] * rows[..., 7:] * weights[..., None, None]).sum(-2)
     groups = pull.shape[1]
     if blocks is not None:
         groups = int(blocks.max()) + 1
-        pull = pull.new_zeros(len(pull), groups, unknowns).index_add_(1, blocks, pull)
-    meat = pull.transpose(-1, -2) @ pull * (groups / max(groups - unknowns, 1))
+        pull = pull.new_zeros(len(pull), groups, 6).index_add_(1, blocks, pull)
+    meat = pull.transpose(-1, -2) @ pull * (groups / max(groups - 6, 1))
     # Where residuals grow the weight falls, so the curvature of the cost is less than the weights suggest.
     square = state.size.square()
     robust = state.robust(problem.weights)
     slope = (robust * (1 - 2 * square / (state.width**2 + square))).sum(-1) / robust.sum(-1)
     inverse = torch.linalg.inv(H) / slope.clamp_min(0.1)[:, None, None]
-    gain = -torch.linalg.solve(H[:, :6, :6], normal[:, :6, 6])
-    return (inverse @ meat @ inverse)[:, :6, :6], gain
+    gain = -torch.linalg.solve(H, normal[:, :6, 6])
+    return inverse @ meat @ inverse, gain

@@ -7,14 +7,13 @@ noise: 5 sigma); here the noise of isotropic points has no mean pull on the pose
 """
 
 from dataclasses import dataclass, fields
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from dpm_cli.geometry.camera import rays
-from dpm_cli.geometry.procrustes import weighted_median
 from dpm_cli.geometry.rigid import se3_exp, transform
+from dpm_cli.geometry.robust import weighted_median
 
 _WIDTH = 4.0
 """Width of the Geman-McClure weight in units of the residuals' robust deviation."""
@@ -110,33 +109,25 @@ def gram(a: Tensor, weights: Tensor, b: Tensor) -> Tensor:
     return (a * weights[..., None, None]).flatten(1, 2).transpose(-1, -2) @ b.flatten(1, 2)
 
 
-def refine(
-    problem: PnpProblem, pose: Tensor, *, free_focal: bool, iterations: int
-) -> tuple[PnpProblem, PnpState]:
-    """Robust Levenberg-Marquardt from `pose` (B, 4, 4); damping and acceptance are each pair's own.
-
-    The problem comes back too, because with a free focal length its rays change.
-    """
+def refine(problem: PnpProblem, pose: Tensor, *, iterations: int) -> PnpState:
+    """Robust Levenberg-Marquardt from `pose` (B, 4, 4); damping and acceptance are each pair's own."""
     damping = torch.full((len(problem.K),), 1e-4, dtype=pose.dtype, device=pose.device)
     state = linearise(problem, pose)
-    unknowns = 7 if free_focal else 6
     for _ in range(iterations):
         rows, weights = system(problem, state)
         normal = gram(rows, weights, rows)
-        H, g = normal[:, :unknowns, :unknowns], normal[:, :unknowns, 7]
+        H, g = normal[:, :6, :6], normal[:, :6, 7]
         diagonal = H.diagonal(dim1=-2, dim2=-1)
         ridge = damping[:, None] * diagonal + 1e-15 * diagonal.amax(-1, keepdim=True) + 1e-30
         step = -torch.linalg.solve(H + torch.diag_embed(ridge), g)
-        trial = _with_focal(problem, step[:, 6].clamp(-0.3, 0.3)) if free_focal else problem
-        new = linearise(trial, se3_exp(step[:, :6]) @ state.pose)
-        size = _size(trial, new.error, new.moved, state.pixels_per_unit)
+        new = linearise(problem, se3_exp(step) @ state.pose)
+        size = _size(problem, new.error, new.moved, state.pixels_per_unit)
         better = _cost(problem, size, state.width) <= _cost(problem, state.size, state.width)
-        problem = _choose(better, trial, problem) if free_focal else problem
         state = _choose(better, new, state)
         damping = torch.where(better, damping / 10, damping * 10).clamp(1e-12, 1e6)
         if bool((step.abs().amax(-1) < 1e-10).all()):
             break
-    return problem, state
+    return state
 
 
 def _size(problem: PnpProblem, error: Tensor, moved: Tensor, pixels_per_unit: Tensor) -> Tensor:
@@ -148,19 +139,10 @@ def _cost(problem: PnpProblem, size: Tensor, width: Tensor) -> Tensor:
     return (problem.weights * size**2 / (width**2 + size**2)).sum(-1)
 
 
-def _with_focal(problem: PnpProblem, log_factor: Tensor) -> PnpProblem:
-    factor = torch.ones_like(problem.K)
-    factor[:, 0, 0] = factor[:, 1, 1] = log_factor.exp()
-    return make_problem(problem.points, problem.pixels, problem.weights, problem.K * factor)
-
-
-_Batched = TypeVar("_Batched", PnpProblem, PnpState)
-
-
-def _choose(condition: Tensor, new: _Batched, old: _Batched) -> _Batched:
+def _choose(condition: Tensor, new: PnpState, old: PnpState) -> PnpState:
     """Per pair the fields of `new` where `condition` (B,), else those of `old`."""
     chosen = {}
     for field in fields(old):
         a, b = getattr(new, field.name), getattr(old, field.name)
         chosen[field.name] = torch.where(condition.reshape(-1, *[1] * (a.ndim - 1)), a, b)
-    return type(old)(**chosen)
+    return PnpState(**chosen)

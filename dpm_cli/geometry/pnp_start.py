@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from dpm_cli.geometry.pnp_refine import PnpProblem, gram, linearise, make_problem, refine
-from dpm_cli.geometry.procrustes import weighted_median
 from dpm_cli.geometry.rigid import rigid, so3_exp
+from dpm_cli.geometry.robust import weighted_median
 
 _POINTS = 384
 _MIN_POINTS = 6
@@ -24,12 +24,10 @@ def start_pose(problem: PnpProblem) -> Tensor:
     """Start poses (B, 4, 4) from a few hundred of the points."""
     problem = thin(problem, _POINTS)
     identity = torch.eye(4, dtype=problem.K.dtype, device=problem.K.device)
-    pose = refine(
-        problem, identity.expand(len(problem.K), 4, 4), free_focal=False, iterations=_STEPS
-    )[1].pose
+    pose = refine(problem, identity.expand(len(problem.K), 4, 4), iterations=_STEPS).pose
     share = explained_share(problem, pose)
     if bool((share < _GOOD).any()):
-        other = refine(problem, _linear_pose(problem), free_focal=False, iterations=_STEPS)[1].pose
+        other = refine(problem, _linear_pose(problem), iterations=_STEPS).pose
         other_share = explained_share(problem, other)
         pose = torch.where((other_share > share)[:, None, None], other, pose)
         share = torch.maximum(share, other_share)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dpm_cli.errors import DegenerateGeometryError
 from dpm_cli.geometry.rigid import rigid, transform
+from dpm_cli.geometry.robust import weighted_median
 from dpm_cli.geometry.similarity import similarity
 
 ScaleRule = Literal["none", "symmetric", "least-squares"]
@@ -83,21 +84,6 @@ def fit_robust(
         residual = (transform(fit, source) - target).norm(dim=-1)
     kept = (given * robust).sum(-1) / given.sum(-1)
     return RobustFit(fit, given * robust, residual, kept)
-
-
-def weighted_median(values: Tensor, weights: Tensor) -> Tensor:
-    """Weighted median (...) over the last axis of values (..., N) with weights (..., N) >= 0.
-
-    Where the half weight falls exactly between two values their mean is taken; zero total weight gives 0.
-    """
-    values, order = torch.where(weights > 0, values, torch.inf).sort(-1)
-    cumulative = weights.gather(-1, order).cumsum(-1)
-    half = cumulative[..., -1:] / 2
-    last = values.shape[-1] - 1
-    lower = torch.searchsorted(cumulative, half * (1 - 1e-6)).clamp_max(last)
-    upper = torch.searchsorted(cumulative, half * (1 + 1e-6), right=True).clamp_max(last)
-    median = (values.gather(-1, lower) + values.gather(-1, upper))[..., 0] / 2
-    return torch.where(half[..., 0] > 0, median, torch.zeros_like(median))
 
 
 def _fit(source: Tensor, target: Tensor, weights: Tensor | None, scale: ScaleRule) -> Tensor:

@@ -1,10 +1,10 @@
 """What a pair's dynamic point maps say: depth, focal length, relative camera, scene flow, optical flow, motion.
 
-`PairPrediction` in, `PairReduction` out, batched over pairs, on the prediction's device (spec section 1, paper 1.3).
+`PairPrediction` in, `PairReduction` out, batched over pairs, on the prediction's device (paper, section 3.1).
 Everything stays in the pass's own scale; frames and worlds are the alignment's business.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -42,8 +42,6 @@ class PairReduction:
     """(B, 6, 6) float64 of the twist (translation, rotation in radians) that acts on cam2_from_cam1 from the left."""
     pose_inliers: Tensor
     """(B,) share of the points that the pose explains, 0..1; 0 where there was nothing to fit."""
-    pose_residual_px: Tensor
-    """(B,) median."""
     twist_per_log_focal: Tensor
     """(B, 6) change of the pose per unit of log focal length, for a later correction of the focal length."""
     focal_px: Tensor
@@ -58,24 +56,14 @@ class PairReduction:
     """(B, 2, H, W) bool: lands inside the other image and is not judged hidden."""
     motion: Tensor
     """(B, 2, H, W) score 0..1 that the pixel moves by itself."""
-    residual_px: Tensor
-    """(B, 2, H, W) between the flow and the projection of the points; 0 where the flow is that projection."""
     status: tuple[str, ...]
     """Word per pair, as the predictor said; `empty` where nothing was valid."""
-
-    @property
-    def pose_sigma(self) -> Tensor:
-        """(B, 2) deviation of the rotation (radians, any axis) and of the translation (pass units, any axis)."""
-        variance = self.pose_covariance.diagonal(dim1=-2, dim2=-1).unflatten(-1, (2, 3)).sum(-1)
-        return variance.flip(-1).sqrt()
 
 
 def reduce_pair(
     prediction: PairPrediction,
     intrinsics_1: Tensor | None = None,
     intrinsics_2: Tensor | None = None,
-    *,
-    free_focal_2: bool = False,
 ) -> PairReduction:
     """All reductions of a batch of pairs.
 
@@ -83,7 +71,6 @@ def reduce_pair(
         prediction: four maps a pair.
         intrinsics_1: (3, 3) or (B, 3, 3) of image 1; None: focal length estimated, principal point the centre.
         intrinsics_2: the same for image 2; None takes image 1's.
-        free_focal_2: estimate image 2's focal length jointly with the pose (photos of two cameras).
     """
     height, width = prediction.points.shape[-3:-1]
     finite = prediction.points.isfinite().all(-1, keepdim=True)
@@ -102,16 +89,14 @@ def reduce_pair(
         intrinsics_1, own[:, 0], weights[0], usable, grids[0], (height, width)
     )
     K2 = K1 if intrinsics_2 is None else _batch(intrinsics_2, points)
-    fit, K2 = _pose(own[:, 1], weights[1], usable, grids[1], K2, free_focal_2)
+    fit = _pose(own[:, 1], weights[1], usable, grids[1], K2)
     own2 = transform_map(fit.cam_from_points.float(), own[:, 1])
     depth = torch.stack((own[..., 0, :, :, 2], own2[..., 2]), 1)
     valid = valid & (depth > 0) & usable[:, None, None, None]
     landing = _landing(points, fit.cam_from_points.float(), K1.float(), K2.float())
     own_pixels = pixel_grid(height, width, device=points.device)
     flow = torch.stack([p for p, _ in landing], 1) - own_pixels
-    residual = torch.zeros_like(depth)
     if prediction.flow is not None:
-        residual = (flow - prediction.flow).norm(dim=-1)
         flow = prediction.flow.float()
     visible = _visible(flow, torch.stack([z for _, z in landing], 1), depth, valid)
     focal = torch.stack((K1[:, 0, 0], K2[:, 0, 0]), 1)
@@ -122,7 +107,6 @@ def reduce_pair(
         cam2_from_cam1=fit.cam_from_points,
         pose_covariance=fit.covariance,
         pose_inliers=torch.where(usable, fit.inliers, torch.zeros_like(fit.inliers)),
-        pose_residual_px=fit.residual_px,
         twist_per_log_focal=fit.twist_per_log_focal,
         focal_px=focal,
         focal_sigma_log=sigma_log,
@@ -132,7 +116,6 @@ def reduce_pair(
         flow=flow,
         flow_visible=visible,
         motion=_motion(prediction, points, valid, focal),
-        residual_px=residual,
         status=_status(prediction, usable),
     )
 
@@ -224,26 +207,13 @@ def _intrinsics(
     return intrinsics_matrix(focal, height, width), sigma
 
 
-def _pose(
-    own: Tensor, weights: Tensor, usable: Tensor, grid: _Grid, K: Tensor, free_focal: bool
-) -> tuple[PnpFit, Tensor]:
-    """Pose fit and the intrinsics of image 2 after it; unusable pairs get the identity with no certainty."""
+def _pose(own: Tensor, weights: Tensor, usable: Tensor, grid: _Grid, K: Tensor) -> PnpFit:
+    """Pose fit; unusable pairs get the identity with no certainty."""
     dummy = rays(grid.pixels.expand(len(K), -1, 2), K)
     points = torch.where(usable[:, None, None], grid.take(own).double(), dummy)
-    fit = solve_pnp(points, grid.pixels, K, weights, blocks=grid.tiles, free_focal=free_focal)
-    K = K.clone()
-    ratio = fit.focal_px / K[:, 0, 0]
-    K[:, 0, 0], K[:, 1, 1] = fit.focal_px, K[:, 1, 1] * ratio
+    fit = solve_pnp(points, grid.pixels, K, weights, blocks=grid.tiles)
     unknown = torch.eye(6, dtype=K.dtype, device=K.device) * 1e6
-    covariance = torch.where(usable[:, None, None], fit.covariance, unknown)
-    return PnpFit(
-        fit.cam_from_points,
-        covariance,
-        fit.inliers,
-        fit.residual_px,
-        fit.focal_px,
-        fit.twist_per_log_focal,
-    ), K
+    return replace(fit, covariance=torch.where(usable[:, None, None], fit.covariance, unknown))
 
 
 def _landing(points: Tensor, T: Tensor, K1: Tensor, K2: Tensor) -> list[tuple[Tensor, Tensor]]:

@@ -1,8 +1,9 @@
 """A stream of pairs becomes a stream of predictions: each frame is encoded once, pairs are predicted in batches.
 
-Frames come from a `FrameReader`, predictions leave as `PairPrediction` in float32. The engine is the only place
-with autocast, and it knows no model by name. Features live in a least-recently-used cache, so memory does not
-grow with the clip. When memory ends the batch is halved, once per size, and that is said.
+Frames come from a `FrameReader`, predictions leave as `PairPrediction`. The engine knows no model by name; it opens an
+autocast region of the asked dtype, inside which a predictor may set its own precision. Features live in a
+least-recently-used cache, so memory does not grow with the clip. When memory ends the batch is halved for good, and
+that is said once.
 """
 
 from collections import OrderedDict
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from dpm_cli.errors import MemoryExhaustedError
-from dpm_cli.predictors.protocol import Features, Predictor
+from dpm_cli.predictors.protocol import FRAME, Features, Predictor
 from dpm_cli.progress import Reporter, SilentReporter
 from dpm_cli.structures import FrameReader, PairPrediction
 
@@ -56,6 +57,7 @@ class FeatureCache:
             self._kept.move_to_end(index)
         singles = [self._kept[int(i)] for i in indices]
         joined = {k: torch.cat([f[k] for f in singles]) for k in singles[0]}
+        joined[FRAME] = torch.tensor([int(i) for i in indices])
         while len(self._kept) > max(self.capacity, len(wanted)):
             self._kept.popitem(last=False)
         return joined
@@ -104,9 +106,9 @@ def predict_pairs(
     finished = np.zeros(len(pairs), bool)
     for start, stop in done:
         finished[start:stop] = True
+    size = batch_size
     for border in range(0, len(pairs), batch_size):
         start, end = border, min(border + batch_size, len(pairs))
-        size = end - start
         while start < end:
             stop = min(start + size, end)
             if finished[start:stop].all():
@@ -117,11 +119,11 @@ def predict_pairs(
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                if size == 1:
+                if stop - start == 1:
                     raise MemoryExhaustedError(
                         "out of memory for a single pair: use a smaller --size or --device cpu"
                     ) from None
-                size = max(1, size // 2)
+                size = (stop - start) // 2
                 reporter.note(f"out of memory: going on with {size} pairs at a time")
                 if device.type == "cuda":
                     torch.cuda.empty_cache()

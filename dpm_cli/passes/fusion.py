@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dpm_cli.align import DepthCorrection, fuse_log_depth
+from dpm_cli.align import DepthCorrection, fuse_log_depth, views_of_frame
 from dpm_cli.passes.store import DensePass, PassStore
 from dpm_cli.prior.combine import combine
 from dpm_cli.prior.witness import WitnessFrame
@@ -40,9 +40,7 @@ class AlignedPasses:
 
     def of_frame(self, t: int) -> list[tuple[int, int]]:
         """(pass, view) of every usable pass that sees frame `t`; all of them where none is usable."""
-        seen = [(int(e), int(v)) for e, v in np.argwhere(self.pairs == t)]
-        good = [(e, v) for e, v in seen if self.usable[e]]
-        return good or seen
+        return [(int(e), int(v)) for e, v in views_of_frame(self.pairs, self.usable, t)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import torch
 
-from dpm_cli.matching.dis import consistency_error, pair_flows
+from dpm_cli.matching.consistency import consistency_error
+from dpm_cli.matching.dis import pair_flows
 from dpm_cli.progress import Reporter, SilentReporter
 from dpm_cli.structures import FrameReader
 

@@ -1,7 +1,8 @@
 """Windows of frames become passes: a multi-view predictor sees S frames at once, the rest of dpm sees its pairs.
 
 The pairs of a window come from one prediction, moved into the frame of each pair's first camera by the window's own
-cameras. Neighbouring windows overlap; the alignment joins them like any other passes that share frames.
+cameras. Windows of one shot overlap; the alignment joins them like any other passes that share frames. A window is
+predicted in the precision that its predictor sets, and is not made smaller when memory ends.
 """
 
 from collections.abc import Iterator, Sequence

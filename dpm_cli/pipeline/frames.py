@@ -1,10 +1,10 @@
-"""Fuse every frame and write it; what is written already is kept."""
+"""Fuse every frame and write it."""
 
 import numpy as np
 
 from dpm_cli.passes.fusion import flow_residual_px, fuse_frame
+from dpm_cli.passes.user_masks import UserMasks
 from dpm_cli.pipeline.align_run import AlignedRun
-from dpm_cli.pipeline.user_masks import UserMasks
 from dpm_cli.prior.witness import Witness
 from dpm_cli.progress import Reporter
 from dpm_cli.sequence import RunWriter, SequenceHeader

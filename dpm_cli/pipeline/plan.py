@@ -11,7 +11,7 @@ from dpm_cli.clip_store import plan_clip
 from dpm_cli.config import ReconstructSettings, RunTarget
 from dpm_cli.devices import auto_batch_size, pick_device, pick_dtype
 from dpm_cli.passes.engine import predict_pairs
-from dpm_cli.pipeline.passes import pass_graph
+from dpm_cli.passes.run import pass_graph
 from dpm_cli.predictors import load_predictor
 from dpm_cli.predictors.protocol import Predictor
 from dpm_cli.structures import Clip

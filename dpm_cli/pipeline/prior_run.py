@@ -1,6 +1,5 @@
 """The depth prior of a run: asked once a frame, aligned with what the passes know, told in the manifest."""
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,22 +8,15 @@ import numpy as np
 import torch
 
 from dpm_cli.align import fuse_log_depth
-from dpm_cli.config import ReconstructSettings
-from dpm_cli.geometry.camera import focal_from_fov, fov_from_focal, intrinsics_matrix, rays
+from dpm_cli.config import PriorKind
+from dpm_cli.geometry.camera import rays
 from dpm_cli.passes.fusion import AlignedPasses
+from dpm_cli.passes.run import grid_spacing
 from dpm_cli.passes.store import PassStore
 from dpm_cli.pipeline.align_run import AlignedRun
-from dpm_cli.pipeline.passes import grid_spacing
-from dpm_cli.predictors.geometric.calibrate import (
-    PRIOR_FOV_DEG,
-    PRIOR_SIGMA,
-    Calibration,
-    calibrate,
-)
 from dpm_cli.prior.affine import Affine, robust_spread
 from dpm_cli.prior.choose import MISSING, load_prior
 from dpm_cli.prior.estimate import PriorInfo
-from dpm_cli.prior.focal import combined, prior_focal
 from dpm_cli.prior.links import Links, link_frames
 from dpm_cli.prior.store import PriorStore, estimate_clip
 from dpm_cli.prior.witness import (
@@ -43,8 +35,6 @@ _INFORMED_SIGMA = 0.3
 """Relative error of depth up to which parallax is taken to know it."""
 _STATIC = 0.25
 """Least weight of a flow that neither moves by itself nor is hidden."""
-_LEAST_EVIDENCE = 1.0
-"""Inverse variance of log focal length below which the clip's geometry has said nothing."""
 _METRIC_SIGMA = 0.05
 """Deviation of a metric scale that many frames of one scene cannot beat."""
 
@@ -68,61 +58,26 @@ class HeardPrior:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class ToldCamera:
-    """What the predictor makes its maps with."""
-
-    K: np.ndarray
-    """(3, 3) at the working size."""
-    note: str
-
-
 def ask_prior(
     clip: Clip,
-    settings: ReconstructSettings,
     name: str,
+    kind: PriorKind,
+    *,
     device: torch.device,
     dtype: torch.dtype,
     folder: Path,
     reporter: Reporter,
 ) -> ClipPrior | None:
-    """Estimates of every frame in `folder`; None where there is no prior, which is said if none was asked to be.
+    """Estimates of every frame in `folder`; None where there is no prior, which is said if one would have been used.
 
-    `name` is the setting, or what an interrupted run had chosen for `auto`.
+    `name` is the setting, or what an interrupted run had chosen for `auto`; `kind` that of the maps in a folder.
     """
-    source = load_prior(name, settings.prior_kind, clip, device, dtype)
+    source = load_prior(name, kind, clip, device, dtype)
     if source is None:
         if name == "auto":
             reporter.detail(MISSING)
         return None
     return ClipPrior(estimate_clip(clip, source, folder, reporter), source.info)
-
-
-def find_intrinsics(clip: Clip, prior: ClipPrior) -> ToldCamera | None:
-    """By the prior and the clip's own geometry; None where the prior knows no focal length."""
-    said = prior_focal(prior.store, len(clip))
-    if said is None:
-        return None
-    height, width = clip.size
-    own = calibrate(clip.frames, clip.size)
-    log_px, sigma = combined(said, _evidence(own, width))
-    focal_px = math.exp(log_px)
-    fov = fov_from_focal(focal_px, width)
-    return ToldCamera(
-        intrinsics_matrix(torch.tensor(focal_px).double(), height, width).numpy(),
-        f"focal {focal_px:.0f} px (field of view {fov:.0f} deg) +-{100 * sigma:.0f} % "
-        f"from {prior.info.said} and the clip",
-    )
-
-
-def _evidence(own: Calibration, width: int) -> tuple[float, float]:
-    """What the clip's geometry says of log focal length without the field of view that it takes for likely."""
-    likely = math.log(focal_from_fov(PRIOR_FOV_DEG, width))
-    precision = own.log_sigma**-2 - PRIOR_SIGMA**-2
-    if precision < _LEAST_EVIDENCE:
-        return likely, math.inf
-    mean = (math.log(own.focal_px) * own.log_sigma**-2 - likely * PRIOR_SIGMA**-2) / precision
-    return mean, precision**-0.5
 
 
 def hear_prior(

@@ -18,25 +18,22 @@ from dpm_cli.config import ClipSettings, ReconstructSettings, RunTarget
 from dpm_cli.devices import auto_batch_size, peak_memory_bytes, pick_device, pick_dtype
 from dpm_cli.errors import DpmError, InterruptedRunError, PartialResultError
 from dpm_cli.export import write_run_outputs
+from dpm_cli.focal import FocalEstimate
+from dpm_cli.focal.given import given_intrinsics
+from dpm_cli.geometry.camera import intrinsics_matrix
+from dpm_cli.passes.run import PassGraph, pass_graph, run_passes
 from dpm_cli.passes.shots import detect_shots
+from dpm_cli.passes.store import PassStore
+from dpm_cli.passes.user_masks import UserMasks
 from dpm_cli.pipeline.align_run import AlignedRun, align_run
-from dpm_cli.pipeline.calibration import given_intrinsics
 from dpm_cli.pipeline.frames import fuse_run
 from dpm_cli.pipeline.manifest import clip_manifest, first_manifest, summary
-from dpm_cli.pipeline.passes import pass_graph, run_passes
-from dpm_cli.pipeline.prior_run import (
-    ClipPrior,
-    HeardPrior,
-    ToldCamera,
-    ask_prior,
-    find_intrinsics,
-    hear_prior,
-)
+from dpm_cli.pipeline.prior_run import ClipPrior, HeardPrior, ask_prior, hear_prior
 from dpm_cli.pipeline.run_state import WORK, clear_own_files, examine_folder
 from dpm_cli.pipeline.stopwatch import Stopwatch
-from dpm_cli.pipeline.user_masks import UserMasks
 from dpm_cli.predictors import load_predictor
 from dpm_cli.predictors.protocol import Predictor
+from dpm_cli.prior.focal import with_prior
 from dpm_cli.progress import Reporter, SilentReporter
 from dpm_cli.sequence import RunWriter, Sequence4D
 from dpm_cli.structures import Clip
@@ -57,6 +54,24 @@ class _Machine:
     predictor: Predictor
     device: torch.device
     dtype: torch.dtype
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One run under way."""
+
+    target: RunTarget
+    settings: ReconstructSettings
+    machine: _Machine
+    plan: ClipPlan
+    writer: RunWriter
+    watch: Stopwatch
+    reporter: Reporter
+
+    @property
+    def work(self) -> Path:
+        """Folder of what only this run needs, gone when it ends."""
+        return self.target.folder / WORK
 
 
 def reconstruct(
@@ -154,155 +169,237 @@ def _run(
         state.manifest
         or first_manifest(target, settings, info, machine.device, machine.dtype, identity),
     )
+    job = _Job(target, settings, machine, plan, writer, watch, reporter)
     if state.action != "done":
-        _compute(target, settings, machine, plan, writer, watch, reporter)
+        _compute(job)
+    _write_outputs(job)
+    reporter.detail(", ".join(f"{k} {v:.1f} s" for k, v in watch.seconds.items()))
+    return FinishedRun(target.folder, summary(target.folder, writer.manifest))
+
+
+def _write_outputs(job: _Job) -> None:
+    """The formats asked for, unless they lie there with the same options."""
+    settings, writer = job.settings, job.writer
     outputs = {
         "formats": list(settings.formats),
         "min_confidence": settings.min_confidence,
         "motion_threshold": settings.motion_threshold,
     }
-    if not writer.has_stage("outputs") or writer.manifest.get("outputs") != outputs:
-        with watch.time("write"):
-            write_run_outputs(
-                Sequence4D.open(target.folder),
-                target.folder,
-                settings.formats,
-                min_confidence=settings.min_confidence,
-                motion_threshold=settings.motion_threshold,
-                reporter=reporter,
-            )
-        writer.manifest["outputs"] = outputs
-        writer.manifest["timings_s"] = {**writer.manifest.get("timings_s", {}), **watch.seconds}
-        writer.stage_done("outputs")
-    reporter.detail(", ".join(f"{k} {v:.1f} s" for k, v in watch.seconds.items()))
-    return FinishedRun(target.folder, summary(target.folder, writer.manifest))
+    if writer.has_stage("outputs") and writer.manifest.get("outputs") == outputs:
+        return
+    with job.watch.time("write"):
+        write_run_outputs(
+            Sequence4D.open(job.target.folder),
+            job.target.folder,
+            settings.formats,
+            min_confidence=settings.min_confidence,
+            motion_threshold=settings.motion_threshold,
+            reporter=job.reporter,
+        )
+    writer.manifest["outputs"] = outputs
+    writer.manifest["timings_s"] = {**writer.manifest.get("timings_s", {}), **job.watch.seconds}
+    writer.stage_done("outputs")
 
 
-def _compute(target, settings, machine, plan, writer, watch, reporter) -> None:
-    """Everything up to the frames; what an interrupted run has finished is kept."""
-    info = machine.predictor.info
-    work = target.folder / WORK
-    work.mkdir(parents=True, exist_ok=True)
-    writer.write_manifest()
-    with watch.time("decode"):
-        clip = decode_clip(plan, work / "images", reporter)
-    K = given_intrinsics(clip, settings.fov_deg, settings.intrinsics)
-    masks = (
-        UserMasks(Path(settings.mask_dir), clip.frame_index, clip.size)
-        if settings.mask_dir
-        else None
-    )
-    with watch.time("cuts"):
-        shot = detect_shots(clip.frames, reporter)
+def _compute(job: _Job) -> None:
+    """Everything up to the frames; the passes that an interrupted run has finished are kept."""
+    job.work.mkdir(parents=True, exist_ok=True)
+    job.writer.write_manifest()
+    clip = _decode(job)
+    K = given_intrinsics(clip, job.settings.fov_deg, job.settings.intrinsics)
+    masks = _masks(job, clip)
+    shot = _find_cuts(job, clip)
+    graph = pass_graph(shot, job.settings.pairs)
+    batch_size = _choose_batch_size(job, clip, shot, graph)
+    prior = _ask_prior(job, clip)
+    while True:
+        told_focal = _prepare(job, clip, K, prior)
+        store = _predict(job, clip, graph, K, masks, batch_size)
+        aligned = _align(job, clip, store, K, told_focal)
+        heard = _hear_prior(job, clip, aligned, store, prior)
+        if heard is None or not _misled(told_focal, heard):
+            break
+        _refuse_prior(job)
+    quality = _fuse(job, clip, heard.aligned if heard else aligned, masks, heard)
+    _conclude(job, clip, told_focal, aligned, heard, quality)
+
+
+def _decode(job: _Job) -> Clip:
+    with job.watch.time("decode"):
+        return decode_clip(job.plan, job.work / "images", job.reporter)
+
+
+def _masks(job: _Job, clip: Clip) -> UserMasks | None:
+    folder = job.settings.mask_dir
+    return UserMasks(Path(folder), clip.frame_index, clip.size) if folder else None
+
+
+def _find_cuts(job: _Job, clip: Clip) -> np.ndarray:
+    """Number of the shot of each frame (T,)."""
+    with job.watch.time("cuts"):
+        shot = detect_shots(clip.frames, job.reporter)
     if shot[-1]:
-        reporter.note(
-            f"{shot[-1] + 1} shots: frames {', '.join(map(str, np.flatnonzero(np.diff(shot)) + 1))} start new ones"
-        )
-    graph = pass_graph(shot, settings.pairs)
-    pairs = graph.pairs
-    batch = writer.manifest.get("batch_size") or settings.batch_size
-    pair_bytes = info.pair_bytes_per_pixel * clip.size[0] * clip.size[1]
-    batch = batch or auto_batch_size(pair_bytes, machine.device)
-    reporter.detail(
-        f"{len(clip)} frames, {len(pairs)} pairs, {batch} at a time on {machine.device}"
-    )
-    writer.write_manifest({**clip_manifest(clip, shot), "pairs": len(pairs), "batch_size": batch})
-    prior = _ask_prior(clip, settings, machine, writer, work, watch, reporter)
-    told = None
-    if prior is not None and not writer.manifest["prior"].get("refused"):
-        told = _told_camera(clip, prior, K, settings, watch)
-    parts = (clip, graph, K, prior, masks, batch, settings, machine, work, watch, reporter)
-    aligned, heard, found = _predict_and_align(told, *parts)
-    if told is not None and heard is not None and heard.witness.trust == 0:
-        # What is wrong must not have told the focal length either.
-        writer.write_manifest({"prior": {**writer.manifest["prior"], "refused": True}})
-        shutil.rmtree(work / "passes")
-        aligned, heard, found = _predict_and_align(None, *parts)
-    scale = heard.scale if heard and heard.scale else writer.manifest["scale"]
-    witness = heard.witness if heard else None
-    with watch.time("fuse"):
-        quality = fuse_run(
-            clip, aligned, masks, witness, info.name, scale["status"], writer, reporter
-        )
-    writer.write_manifest(
-        {
-            "focal_px": float(np.median(aligned.passes.cameras.intrinsics[:, 0, 0])),
-            "cameras_registered": int(aligned.passes.cameras.registered.sum()),
-            "scale": scale,
-            "notes": [
-                *(*plan.notes, *_lost(plan, clip), *found, *aligned.notes),
-                *(heard.notes if heard else ()),
-            ],
-            "quality": quality,
-            "timings_s": dict(watch.seconds),
-            "peak_memory_bytes": peak_memory_bytes(machine.device),
-        }
-    )
-    writer.stage_done("frames")
-    shutil.rmtree(work)
+        starts = ", ".join(map(str, np.flatnonzero(np.diff(shot)) + 1))
+        job.reporter.note(f"{shot[-1] + 1} shots: frames {starts} start new ones")
+    return shot
 
 
-def _ask_prior(clip, settings, machine, writer, work, watch, reporter) -> ClipPrior | None:
-    """The depth prior's estimates; which one it is stays as an interrupted run has chosen it."""
-    chosen = writer.manifest.get("prior", {"name": settings.prior})["name"]
-    with watch.time("prior"):
+def _choose_batch_size(job: _Job, clip: Clip, shot: np.ndarray, graph: PassGraph) -> int:
+    """Pairs at a time, frozen in the manifest so that a resumed run computes the same batches."""
+    pair_bytes = job.machine.predictor.info.pair_bytes_per_pixel * clip.size[0] * clip.size[1]
+    batch = job.writer.manifest.get("batch_size") or job.settings.batch_size
+    batch = batch or auto_batch_size(pair_bytes, job.machine.device)
+    pairs = len(graph.pairs)
+    job.reporter.detail(
+        f"{len(clip)} frames, {pairs} pairs, {batch} at a time on {job.machine.device}"
+    )
+    job.writer.write_manifest({**clip_manifest(clip, shot), "pairs": pairs, "batch_size": batch})
+    return batch
+
+
+def _ask_prior(job: _Job, clip: Clip) -> ClipPrior | None:
+    """The depth prior's estimates; which prior it is stays as an interrupted run has chosen it."""
+    known = job.writer.manifest.get("prior", {"name": job.settings.prior})
+    machine = job.machine
+    with job.watch.time("prior"):
         prior = ask_prior(
-            clip, settings, chosen, machine.device, machine.dtype, work / "prior", reporter
+            clip,
+            known["name"],
+            job.settings.prior_kind,
+            device=machine.device,
+            dtype=machine.dtype,
+            folder=job.work / "prior",
+            reporter=job.reporter,
         )
     said = prior.info.to_json() if prior else {"name": "none"}
-    writer.write_manifest({"prior": {**writer.manifest.get("prior", {}), **said}})
+    job.writer.write_manifest({"prior": {**known, **said}})
     return prior
 
 
-def _told_camera(clip, prior: ClipPrior, K, settings, watch) -> ToldCamera | None:
-    if K is not None or settings.per_frame_focal:
-        return None
-    with watch.time("prepare"):
-        return find_intrinsics(clip, prior)
+def _prepare(
+    job: _Job, clip: Clip, K: np.ndarray | None, prior: ClipPrior | None
+) -> FocalEstimate | None:
+    """Let the predictor see the clip; returns the focal length that was found, if it had to be."""
+    predictor = job.machine.predictor
+    heeded = prior is not None and not job.writer.manifest["prior"].get("refused")
+    with job.watch.time("prepare"):
+        found = predictor.prepare(clip, K)
+        if found and prior and heeded and not job.settings.per_frame_focal:
+            better = with_prior(found, prior.store, len(clip), prior.info.said)
+            if better is not None:
+                focal_px = torch.tensor(better.focal_px, dtype=torch.float64)
+                predictor.prepare(clip, intrinsics_matrix(focal_px, *clip.size).numpy())
+                found = better
+    note = found.note(clip.size[1]) if found else None
+    if note:
+        job.reporter.note(note)
+    return found
 
 
-def _predict_and_align(
-    told: ToldCamera | None,
-    clip,
-    graph,
-    K,
-    prior: ClipPrior | None,
-    masks,
-    batch,
-    settings,
-    machine,
-    work,
-    watch,
-    reporter,
-) -> tuple[AlignedRun, HeardPrior | None, list[str]]:
-    """Cameras and scales of the passes, the prior's part in them, and what was said of the focal length."""
-    before = machine.predictor.info.notes
-    with watch.time("prepare"):
-        machine.predictor.prepare(clip, K if told is None else told.K)
-    found = [told.note] if told else []
-    found += [note for note in machine.predictor.info.notes if note not in before]
-    for note in found:
-        reporter.note(note)
-    with watch.time("predict"):
-        store = run_passes(
+def _predict(
+    job: _Job,
+    clip: Clip,
+    graph: PassGraph,
+    K: np.ndarray | None,
+    masks: UserMasks | None,
+    batch_size: int,
+) -> PassStore:
+    with job.watch.time("predict"):
+        return run_passes(
             clip,
             graph,
-            machine.predictor,
-            work / "passes",
+            job.machine.predictor,
+            job.work / "passes",
             intrinsics=K,
             masks=masks,
-            device=machine.device,
-            dtype=machine.dtype,
-            batch_size=batch,
-            reporter=reporter,
+            device=job.machine.device,
+            dtype=job.machine.dtype,
+            batch_size=batch_size,
+            reporter=job.reporter,
         )
-    with watch.time("align"):
-        aligned = align_run(clip, graph.pairs, store, K, settings, reporter)
+
+
+def _align(
+    job: _Job,
+    clip: Clip,
+    store: PassStore,
+    K: np.ndarray | None,
+    told_focal: FocalEstimate | None,
+) -> AlignedRun:
+    with job.watch.time("align"):
+        return align_run(clip, store, K, told_focal, job.settings, job.reporter)
+
+
+def _hear_prior(
+    job: _Job, clip: Clip, aligned: AlignedRun, store: PassStore, prior: ClipPrior | None
+) -> HeardPrior | None:
     if prior is None:
-        return aligned, None, found
-    with watch.time("prior"):
-        heard = hear_prior(clip, aligned, store, prior, reporter)
-    return heard.aligned, heard, found
+        return None
+    with job.watch.time("prior"):
+        return hear_prior(clip, aligned, store, prior, job.reporter)
+
+
+def _misled(told_focal: FocalEstimate | None, heard: HeardPrior) -> bool:
+    """Whether a prior that turned out to be wrong has told the focal length."""
+    return told_focal is not None and told_focal.source == "prior" and heard.witness.trust == 0
+
+
+def _refuse_prior(job: _Job) -> None:
+    """All is predicted once more, without its focal length."""
+    job.writer.write_manifest({"prior": {**job.writer.manifest["prior"], "refused": True}})
+    shutil.rmtree(job.work / "passes")
+
+
+def _fuse(
+    job: _Job, clip: Clip, aligned: AlignedRun, masks: UserMasks | None, heard: HeardPrior | None
+) -> dict[str, float]:
+    """Write the frames; returns what the manifest says of their quality."""
+    name = job.machine.predictor.info.name
+    witness, scale = (heard.witness, heard.scale) if heard else (None, None)
+    with job.watch.time("fuse"):
+        return fuse_run(
+            clip,
+            aligned,
+            masks,
+            witness,
+            name,
+            scale["status"] if scale else "arbitrary",
+            job.writer,
+            job.reporter,
+        )
+
+
+def _conclude(
+    job: _Job,
+    clip: Clip,
+    told_focal: FocalEstimate | None,
+    aligned: AlignedRun,
+    heard: HeardPrior | None,
+    quality: dict[str, float],
+) -> None:
+    """The manifest's last words; the work folder goes."""
+    width = clip.size[1]
+    told = told_focal.note(width) if told_focal else None
+    job.writer.write_manifest(
+        {
+            "focal_px": aligned.focal.focal_px,
+            "focal": aligned.focal.to_json(width),
+            "cameras_registered": int(aligned.passes.cameras.registered.sum()),
+            "notes": [
+                *job.plan.notes,
+                *_lost(job.plan, clip),
+                *([told] if told else []),
+                *aligned.notes,
+                *(heard.notes if heard else ()),
+            ],
+            **({"scale": heard.scale} if heard and heard.scale else {}),
+            "quality": quality,
+            "timings_s": dict(job.watch.seconds),
+            "peak_memory_bytes": peak_memory_bytes(job.machine.device),
+        }
+    )
+    job.writer.stage_done("frames")
+    shutil.rmtree(job.work)
 
 
 def _lost(plan: ClipPlan, clip: Clip) -> list[str]:

@@ -1,13 +1,11 @@
-"""dpm-mini: the network in the wheel. Matching by DIS both ways, geometry and motion by the network.
+"""dpm-mini: the network in the wheel. Matching by `dpm_cli.matching`, geometry and motion by the network.
 
 The network works near the size it was trained at, whatever the images' size; its maps are brought to full size along
 the images' edges and turned to points there with the full flow. So rays, motion boundaries and flow have full detail,
 depth has as much as the network's size and the images' edges tell.
 """
 
-import json
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,61 +13,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dpm_cli.geometry.camera import fov_from_focal
-from dpm_cli.matching.dis import consistency_error
-from dpm_cli.matching.seeded_flow import seeded_flows
+from dpm_cli.focal import FocalEstimate
+from dpm_cli.focal.clip import find_focal
+from dpm_cli.focal.network import guess_focal
+from dpm_cli.matching.consistency import consistency_error
+from dpm_cli.matching.matcher import Matcher
 from dpm_cli.network.mini import MULTIPLE, MiniNetwork, compose
 from dpm_cli.network.mini.parallax import NOISE_PX
 from dpm_cli.network.mini.upsample import upsample
 from dpm_cli.network.mini.warp import half_diagonal
-from dpm_cli.predictors.geometric.calibrate import calibrate
+from dpm_cli.predictors.confidence_scale import ConfidenceScale
 from dpm_cli.predictors.mini_status import camera_status
-from dpm_cli.predictors.protocol import Features, PredictorInfo
+from dpm_cli.predictors.protocol import Features, PredictorInfo, frame_rows
 from dpm_cli.structures import Clip, PairPrediction
 from dpm_cli.weights.mini_file import load_mini
 
 AREA = 96 * 128
 """Pixels of the network's images: what it was trained at."""
-_FOCAL_PAIRS = 8
-_FOCAL_STRIDE = 4
-_EXACT = 0.1
-"""Deviation of log focal length by geometry below which the network's guess would change little."""
-_GUESS_SIGMA = 0.25
-"""Weight of the network's log focal length, as a deviation; chosen on validation scenes (its own error there: 0.28)."""
 _MATCHED_PX = 1.5
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """From raw confidences to relative errors: log(error) = offset + slope * softplus(raw), per [view][time]."""
-
-    offset: tuple[tuple[float, float], tuple[float, float]] = ((-1.9, -1.9), (-1.9, -1.9))
-    slope: tuple[tuple[float, float], tuple[float, float]] = ((-0.5, -0.5), (-0.5, -0.5))
-    motion_bias: float = 0.0
-    """Added to the motion logit, so that 0 is the best threshold."""
-
-    @classmethod
-    def from_json(cls, text: str) -> "Calibration":
-        """Read what `to_json` wrote."""
-        values = json.loads(text)
-        offset, slope = (
-            ((k[0][0], k[0][1]), (k[1][0], k[1][1])) for k in (values["offset"], values["slope"])
-        )
-        return cls(offset, slope, float(values["motion_bias"]))
-
-    def to_json(self) -> str:
-        """One line for the weights' metadata."""
-        return json.dumps(
-            {"offset": self.offset, "slope": self.slope, "motion_bias": self.motion_bias}
-        )
-
-    def confidence(self, raw: Tensor) -> Tensor:
-        """1 / expected relative error of raw confidences (B, 2, 2, H, W)."""
-        offset, slope = (
-            torch.tensor(v, dtype=raw.dtype, device=raw.device)[..., None, None]
-            for v in (self.offset, self.slope)
-        )
-        return (-(offset + slope * F.softplus(raw))).exp().clamp(0.5, 1e3)
 
 
 def network_size(height: int, width: int, area: int = AREA) -> tuple[int, int]:
@@ -93,13 +54,12 @@ class MiniPredictor:
     """See the module. Follows `predictors.protocol.Predictor`."""
 
     def __init__(
-        self, network: MiniNetwork, sha256: str, calibration: Calibration, device: torch.device
+        self, network: MiniNetwork, sha256: str, scale: ConfidenceScale, device: torch.device
     ):
         self.network = network.to(device=device).eval()
-        self.calibration = calibration
+        self.scale = scale
         self.device = device
-        self.workers = torch.get_num_threads()
-        self.notes: tuple[str, ...] = ()
+        self.matcher = Matcher(torch.get_num_threads())
         self._sha256 = sha256
         self._focal: float | None = None
         self._centre: tuple[float, float] | None = None
@@ -114,44 +74,32 @@ class MiniPredictor:
             multiple=1,
             default_long_side=512,
             pair_bytes_per_pixel=1500,
-            notes=self.notes,
         )
 
-    def prepare(self, clip: Clip, intrinsics: np.ndarray | None) -> None:
-        """Fix one focal length for the clip: the given one, else by geometry and the network's median."""
-        self._focal, self._centre, self.notes = None, None, ()
+    def prepare(self, clip: Clip, intrinsics: np.ndarray | None) -> FocalEstimate | None:
+        """Fix one focal length for the clip: the given one, else by geometry and the network's guess."""
+        self._focal, self._centre = None, None
+        self.matcher.begin(clip.frames)
         if intrinsics is not None:
             K = np.asarray(intrinsics, np.float64).reshape(-1, 3, 3)
             focal_px = float(np.median(np.sqrt(K[:, 0, 0] * K[:, 1, 1])))
             self._focal = focal_px / half_diagonal(*clip.size)
             self._centre = (float(np.median(K[:, 0, 2])), float(np.median(K[:, 1, 2])))
-        elif len(clip) > 1:
-            self._focal, note = self._find_focal(clip)
-            self.notes = (note,)
-
-    def _find_focal(self, clip: Clip) -> tuple[float, str]:
-        """Focal length in half diagonals: by the clip's own geometry, on the network's guess where that is vague."""
-        geometry, unit = calibrate(clip.frames, clip.size), half_diagonal(*clip.size)
-        found = geometry
-        if geometry.log_sigma > _EXACT:
-            guess_px = self._clip_focal(clip) * unit
-            found = geometry.with_guess(guess_px, _GUESS_SIGMA, clip.size[1])
-        if geometry.informed:
-            return found.focal_px / unit, found.note(clip.size[1])
-        fov = fov_from_focal(found.focal_px, clip.size[1])
-        return (
-            found.focal_px / unit,
-            f"field of view taken as {fov:.0f} degrees, a rough guess: give --fov if you know it",
+            return None
+        if len(clip) < 2:
+            return None
+        found = find_focal(
+            clip.frames, clip.size, self.matcher, lambda: guess_focal(clip, self._focal_px)
         )
+        self._focal = found.focal_px / half_diagonal(*clip.size)
+        return found
 
     @torch.inference_mode()
-    def _clip_focal(self, clip: Clip) -> float:
-        step = min(_FOCAL_STRIDE, len(clip) - 1)
-        first = np.unique(np.linspace(0, len(clip) - 1 - step, _FOCAL_PAIRS).round().astype(int))
-        frames = torch.from_numpy(clip.frames.read([*first, *(first + step)]))
-        images = frames.permute(0, 3, 1, 2).to(self.device).float() / 255
-        out, _ = self._run(images[: len(first)], images[len(first) :])
-        return float(out.log_focal.median().exp())
+    def _focal_px(self, first: Tensor, second: Tensor) -> Tensor:
+        """The network's focal lengths (B,) float64, pixels of images (B, 3, H, W)."""
+        first, second = first.to(self.device), second.to(self.device)
+        out = self._run(first, second, self.matcher.flows(first, second))
+        return out.log_focal.exp().double() * half_diagonal(*first.shape[-2:])
 
     def encode(self, images: Tensor) -> Features:
         """The images themselves: matching needs both, so nothing can be computed of one alone."""
@@ -159,15 +107,15 @@ class MiniPredictor:
 
     @torch.inference_mode()
     def predict(self, features_1: Features, features_2: Features) -> PairPrediction:
-        """Four dynamic point maps a pair, DIS flow, motion and validity logits, status of the camera."""
+        """Four dynamic point maps a pair, measured flow, motion and validity logits, status of the camera."""
         first, second = features_1["image"], features_2["image"]
         with torch.autocast(first.device.type, enabled=False):
-            return self._predict(first, second)
+            flow = self.matcher.flows(first, second, frame_rows(features_1, features_2))
+            return self._predict(first, second, flow)
 
-    def _run(self, first: Tensor, second: Tensor):
-        """Network's output at its own size, and the flow (B, 2, H, W, 2) at full size."""
+    def _run(self, first: Tensor, second: Tensor, flow: Tensor):
+        """Network's output at its own size from the flow (B, 2, H, W, 2) at full size."""
         height, width = first.shape[-2:]
-        flow = seeded_flows(first, second, self.workers)
         small_size = network_size(height, width)
         images = torch.stack((first, second), 1).flatten(0, 1)
         small = F.interpolate(images, small_size, mode="bilinear", antialias=True).unflatten(
@@ -184,21 +132,21 @@ class MiniPredictor:
             )
         # Flow is measured at full size, so that in the network's smaller pixels its error is smaller too.
         noise_px = torch.full((len(first),), NOISE_PX * small_size[1] / width, device=flow.device)
-        return self.network(small, moved, known, noise_px), flow
+        return self.network(small, moved, known, noise_px)
 
-    def _predict(self, first: Tensor, second: Tensor) -> PairPrediction:
-        out, flow = self._run(first, second)
+    def _predict(self, first: Tensor, second: Tensor, flow: Tensor) -> PairPrediction:
+        out = self._run(first, second, flow)
         guide = torch.stack((first, second), 1).flatten(0, 1)
         maps = upsample(out.maps.flatten(0, 1), guide).unflatten(0, (-1, 2))
         # The shipped weights' correction of the flow is no better than none at this size (model card).
         maps = torch.cat((maps[:, :, :1], torch.zeros_like(maps[:, :, 1:3]), maps[:, :, 3:]), 2)
         points, _ = compose(maps, flow, out.pose, out.focal, self._centre)
         matched = (consistency_error(flow) < _MATCHED_PX)[:, 0]
-        motion = maps[:, :, 9] + self.calibration.motion_bias
+        motion = maps[:, :, 9] + self.scale.motion_bias
         static = torch.sigmoid(-2 * motion[:, 0]) * matched
         return PairPrediction(
             points=points,
-            confidence=self.calibration.confidence(maps[:, :, 7:9]),
+            confidence=self.scale.confidence(maps[:, :, 7:9]),
             flow=flow,
             motion_logit=motion,
             valid_logit=maps[:, :, 10],
@@ -221,5 +169,5 @@ def load(
     """
     found = load_mini(weights)
     text = found.metadata.get("calibration")
-    calibration = Calibration.from_json(text) if text else Calibration()
-    return MiniPredictor(found.network, found.sha256, calibration, device)
+    scale = ConfidenceScale.from_json(text) if text else ConfidenceScale()
+    return MiniPredictor(found.network, found.sha256, scale, device)

@@ -1,17 +1,20 @@
 """What the flow of a pair says of its camera: still, only turning, or moving.
 
-Pixels that move by themselves are left out by the network's own judgement. A turning camera moves all others by a
-quadratic field with three unknowns, whatever their depth; what is left after fitting it is parallax.
+Pixels that move by themselves are left out by the network's own judgement. What is left after the best turn of the
+camera is parallax.
 """
 
-import torch
 from torch import Tensor
 
-STILL_PX = 0.35
-"""Median motion of the static pixels, in pixels at `REFERENCE_DIAGONAL`, below which there is none."""
+from dpm_cli.geometry.camera import pixel_grid
+from dpm_cli.geometry.robust import weighted_median
+from dpm_cli.twoview.lines import with_z
+from dpm_cli.twoview.rotation import STILL_PX, ray_transfer, turn_rays
+
 REFERENCE_DIAGONAL = 587.0
-"""Of 512 x 288: flow is measured at the working size, its noise grows with it."""
+"""Of 512 x 288, where `STILL_PX` was measured: flow is measured at the working size, its noise grows with it."""
 _ROUNDS = 8
+_FLOOR_PX = 0.05
 _SAMPLES = 6000
 
 
@@ -26,43 +29,18 @@ def camera_status(flow: Tensor, weight: Tensor, focal: Tensor) -> tuple[str, ...
     height, width = flow.shape[1:3]
     half = (height**2 + width**2) ** 0.5 / 2
     step = max(1, round((height * width / _SAMPLES) ** 0.5))
-    flow, weight = flow[:, ::step, ::step], weight[:, ::step, ::step]
-    y, x = torch.meshgrid(
-        torch.arange(0, height, step, device=flow.device) - (height - 1) / 2,
-        torch.arange(0, width, step, device=flow.device) - (width - 1) / 2,
-        indexing="ij",
-    )
-    f = focal.double()[:, None] * half
-    x, y = x.flatten().double()[None], y.flatten().double()[None]
-    fields = torch.stack(
-        (
-            torch.stack((x * y / f, -(f + x * x / f), y + 0 * f), -1),
-            torch.stack((f + y * y / f, -x * y / f, -x + 0 * f), -1),
-        ),
-        2,
-    )
-    moved, static = flow.flatten(1, 2).double(), weight.flatten(1).double()
-    residual, robust = moved, static
-    eye = 1e-9 * torch.eye(3, dtype=moved.dtype, device=moved.device)
-    for _ in range(_ROUNDS):
-        A = torch.einsum("bn,bnci,bncj->bij", robust, fields, fields)
-        b = torch.einsum("bn,bnci,bnc->bi", robust, fields, moved)
-        A = A + eye * (1 + A.diagonal(dim1=1, dim2=2).sum(1))[:, None, None]
-        turn = torch.linalg.solve(A, b)
-        residual = moved - torch.einsum("bnci,bi->bnc", fields, turn)
-        robust = static / residual.norm(dim=-1).clamp_min(0.05)
+    grid = pixel_grid(height, width, device=flow.device).double()[::step, ::step].flatten(0, 1)
+    moved = flow[:, ::step, ::step].flatten(1, 2).double()
+    static = weight[:, ::step, ::step].flatten(1).double()
+    focal_px = focal.double() * half
+    own = (grid - grid.new_tensor(((width - 1) / 2, (height - 1) / 2))).expand_as(moved)
+    first, second = (with_z(xy / focal_px[:, None, None]) for xy in (own, own + moved))
+    R = turn_rays(first, second, static, focal_px, rounds=_ROUNDS, floor_px=_FLOOR_PX)
+    left, _ = ray_transfer(first, second, R)
     unit = 2 * half / REFERENCE_DIAGONAL
-    whole = weighted_median(moved.norm(dim=-1), static) / unit
-    left = weighted_median(residual.norm(dim=-1), static) / unit
+    whole_px = weighted_median(moved.norm(dim=-1), static) / unit
+    left_px = weighted_median(left.norm(dim=-1), static) * focal_px / unit
     return tuple(
         "still" if w < STILL_PX else "rotation" if p < STILL_PX else "ok"
-        for w, p in zip(whole.tolist(), left.tolist(), strict=True)
+        for w, p in zip(whole_px.tolist(), left_px.tolist(), strict=True)
     )
-
-
-def weighted_median(values: Tensor, weight: Tensor) -> Tensor:
-    """Median (B,) of values (B, N) with weights (B, N)."""
-    ordered, index = values.sort(1)
-    total = weight.gather(1, index).cumsum(1)
-    place = torch.searchsorted(total, total[:, -1:] / 2).clamp_max(values.shape[1] - 1)
-    return ordered.gather(1, place)[:, 0]

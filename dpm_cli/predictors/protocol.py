@@ -1,21 +1,33 @@
-"""The protocol every predictor follows (spec section 5), so that the engine knows no model by name.
+"""The protocol every predictor follows, so that the engine knows no model by name.
 
     predictor.prepare(clip, intrinsics)        once a clip: focal, strides; may be skipped
     features = predictor.encode(images)        once a frame, in batches
     prediction = predictor.predict(f1, f2)     once a directed pair, in batches
 
-Features are a dict of tensors, each with the batch as first axis, so the engine can cache, split and join them.
+Features are a dict of tensors, each with the batch as first axis, so the engine can cache, split and join them. The
+engine adds `FRAME`, the number of the frame in the clip, for predictors that look at more of the clip than the pair.
 """
 
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from dpm_cli.focal import FocalEstimate
 from dpm_cli.structures import Clip, PairPrediction
 
 Features = dict[str, Tensor]
+FRAME = "frame"
+"""Key of the frame numbers (B,) int64 in the features that the engine hands to `predict`."""
+
+
+def frame_rows(features_1: Features, features_2: Features) -> Tensor | None:
+    """Frame numbers (B, 2) of the pairs, where the features come from a clip."""
+    if FRAME not in features_1:
+        return None
+    return torch.stack((features_1[FRAME], features_2[FRAME]), 1)
 
 
 @dataclass(frozen=True)
@@ -44,8 +56,11 @@ class Predictor(Protocol):
         """Name, licence and what the engine must know."""
         ...
 
-    def prepare(self, clip: Clip, intrinsics: np.ndarray | None) -> None:
-        """See the whole clip; `intrinsics` (T, 3, 3) or (3, 3) float64 at the working size, where known."""
+    def prepare(self, clip: Clip, intrinsics: np.ndarray | None) -> FocalEstimate | None:
+        """See the whole clip; `intrinsics` (T, 3, 3) or (3, 3) float64 at the working size, where known.
+
+        Returns the focal length that all maps will be made with, if the predictor had to find one for the whole clip.
+        """
         ...
 
     def encode(self, images: Tensor) -> Features:

@@ -4,10 +4,22 @@ import math
 
 import numpy as np
 
+from dpm_cli.focal import FocalEstimate
 from dpm_cli.prior.store import PriorStore
 
 _BEYOND = 2.0
 """Deviations of a contradiction at which the less certain of two has a quarter of its weight."""
+
+
+def with_prior(
+    own: FocalEstimate, store: PriorStore, frames: int, said: str
+) -> FocalEstimate | None:
+    """The clip's estimate and that of the prior named `said` together; None where the prior knows no focal length."""
+    prior = prior_focal(store, frames)
+    if prior is None:
+        return None
+    log_px, sigma = combined(prior, (math.log(own.focal_px), own.sigma_log))
+    return FocalEstimate(math.exp(log_px), sigma, "prior", said)
 
 
 def prior_focal(store: PriorStore, frames: int) -> tuple[float, float] | None:
@@ -26,9 +38,7 @@ def prior_focal(store: PriorStore, frames: int) -> tuple[float, float] | None:
 
 def combined(first: tuple[float, float], second: tuple[float, float]) -> tuple[float, float]:
     """Mean and deviation of two estimates (value, deviation); in a contradiction the less certain one loses."""
-    (sure, other) = sorted((first, second), key=lambda e: e[1])
-    if not math.isfinite(other[1]):
-        return sure
+    sure, other = sorted((first, second), key=lambda e: e[1])
     off = (sure[0] - other[0]) / math.hypot(sure[1], other[1])
     precisions = sure[1] ** -2, other[1] ** -2 / (1 + (off / _BEYOND) ** 2) ** 2
     total = sum(precisions)

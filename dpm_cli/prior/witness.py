@@ -20,8 +20,8 @@ _DOUBT = 1.0
 """Independent points that count as much as the presumption that a prior is right."""
 _LEAST_SIGMA = 0.02
 _BELIEVED, _REFUSED = 0.6, 0.9
-"""Share of the spread of depth that a prior leaves unexplained, at which it is fully believed and not at all. Of rendered
-clips the right prior left .2 to .5, with an error of .16 up to .8, those of other scenes 1.0 to 2.3."""
+"""Share of the spread of depth that a prior leaves unexplained, at which it is fully believed and not at all. Of
+rendered clips the right prior left .2 to .5, with an error of .16 up to .8, those of other scenes 1.0 to 2.3."""
 _LEAST_TRUST = 0.1
 _CAP = 1.0
 """Most that one point may be off, log depth."""

@@ -1,4 +1,4 @@
-"""Frames inside one npz file with the keys of spec section 4, read row by row.
+"""Frames inside one npz file with the keys of CONVENTIONS.md, read row by row.
 
 numpy would load a whole (T, H, W, 3) array to give one frame. Members that are stored uncompressed, as dpm writes them,
 lie contiguously in the file, so a row is one seek and one read; compressed members are loaded once and kept.
@@ -90,7 +90,7 @@ class ArchiveFrames:
 
 
 class ArrayFrames:
-    """Frames of arrays in memory with the keys of spec section 4."""
+    """Frames of arrays in memory with the keys of CONVENTIONS.md."""
 
     def __init__(self, arrays: dict[str, Any]):
         self.arrays = arrays
@@ -106,7 +106,7 @@ class ArrayFrames:
 
 
 def bulk_row(key: str, t: int, count: int) -> tuple[str, int] | None:
-    """Key and row of spec section 4 that hold `key` of frame `t` of `count`, None where the frame has none."""
+    """Key of CONVENTIONS.md and row that hold `key` of frame `t` of `count`, None where the frame has none."""
     if key == "image":
         return "images", t
     if "_bwd" in key:
@@ -120,7 +120,7 @@ def open_archive(path: Path) -> tuple[SequenceHeader, ArchiveFrames]:
     """Header and frames of an npz file.
 
     Raises:
-        InputError: it is no npz file or lacks a key of spec section 4.
+        InputError: it is no npz file or lacks a key of CONVENTIONS.md.
     """
     archive = Archive(path)
     if "depth" not in archive.members or "images" not in archive.members:

@@ -63,7 +63,7 @@ class SequenceHeader:
         """Inverse of `arrays`.
 
         Raises:
-            InputError: a key of spec section 4 is missing.
+            InputError: a key of CONVENTIONS.md is missing.
         """
         missing = [key for key in HEADER_KEYS if key not in arrays]
         if missing:
@@ -100,7 +100,7 @@ class SequenceHeader:
         return round(self.size[0] * scale_y), round(self.size[1] * scale_x)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The keys of spec section 4 that are not per pixel."""
+        """The keys of CONVENTIONS.md that are not per pixel."""
         return {
             "cam2world": np.asarray(self.cameras.cam2world, np.float64),
             "intrinsics": np.asarray(self.cameras.intrinsics, np.float64),

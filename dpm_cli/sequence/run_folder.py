@@ -75,10 +75,6 @@ class RunWriter:
         """Write `frames/<t>.npz`; raises ValueError where an array is not finite."""
         write_frame(frame_path(self.folder, t), frame)
 
-    def has_frame(self, t: int) -> bool:
-        """Whether frame `t` is written."""
-        return frame_path(self.folder, t).is_file()
-
 
 class RunFrames:
     """Frames of a run folder, read when asked for."""

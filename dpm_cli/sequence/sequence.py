@@ -39,7 +39,7 @@ class Sequence4D:
 
     @classmethod
     def open(cls, path: Path | str) -> "Sequence4D":
-        """A run folder, or an npz file with the keys of spec section 4.
+        """A run folder, or an npz file with the keys of CONVENTIONS.md.
 
         Raises:
             InputError: nothing there, or not a result of dpm, or an unfinished run.
@@ -55,7 +55,7 @@ class Sequence4D:
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, Any], name: str = "sequence") -> "Sequence4D":
-        """A sequence of arrays in memory with the keys of spec section 4, for example of `dpm synth`."""
+        """A sequence of arrays in memory with the keys of CONVENTIONS.md, for example of `dpm synth`."""
         height, width = arrays["depth"].shape[1:]
         return cls(
             SequenceHeader.from_arrays(arrays, (height, width)), ArrayFrames(arrays), name=name
@@ -76,7 +76,7 @@ class Sequence4D:
         return self.frames.read(t, (key,)).get(key)
 
     def arrays(self, key: str) -> np.ndarray:
-        """One key of spec section 4 for the whole clip, stacked: (T, ...), motion keys (T - 1, ...)."""
+        """One key of CONVENTIONS.md for the whole clip, stacked: (T, ...), motion keys (T - 1, ...)."""
         rows = [self.read(t, "image" if key == "images" else key) for t in range(len(self))]
         found = [row for row in rows if row is not None]
         if not found and key in MOTION_KEYS:

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dpm_cli.geometry.rigid import so3_log
 from dpm_cli.network.mini import MiniOutput
-from dpm_cli.network.mini.pose import rotation_vector
 from dpm_cli.structures import PairTruth
 
 _DENSE = 0.5
@@ -163,7 +163,7 @@ def _camera_terms(
     K = truth.intrinsics[:, 0]
     log_focal = ((K[:, 0, 0] * K[:, 1, 1]).sqrt() / unit).log()
     R = truth.cam2_from_cam1[:, :3, :3]
-    vector = rotation_vector(R)
+    vector = so3_log(R)
     turn = (out.pose_guess[:, :3] - vector).abs().sum(1)
     shift = (
         out.pose_guess[:, 3:] / own[:, 0, 0, 0] - truth.cam2_from_cam1[:, :3, 3] / scale[:, 0, 0, 0]

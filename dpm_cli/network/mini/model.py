@@ -36,10 +36,9 @@ from dpm_cli.network.mini.parallax import (
     CAMERA_NUMBERS,
     HINT_CHANNELS,
     NOISE_PX,
-    Parallax,
+    CameraHint,
     parallax,
 )
-from dpm_cli.network.mini.pose import refine_pose
 from dpm_cli.network.mini.solve import EVIDENCE_CHANNELS, fuse, solve
 from dpm_cli.network.mini.warp import (
     OFFSET_UNIT,
@@ -51,6 +50,7 @@ from dpm_cli.network.mini.warp import (
     swap_views,
     warp,
 )
+from dpm_cli.twoview.resection import refine_pose
 
 _INPUTS = 14 + HINT_CHANNELS
 _OUTPUTS = 12
@@ -223,7 +223,7 @@ class MiniNetwork(nn.Module):
         )
 
     def _encode(
-        self, x: Tensor, images: Tensor, target: Tensor, hint: Parallax
+        self, x: Tensor, images: Tensor, target: Tensor, hint: CameraHint
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Features at 1/2, 1/4, 1/8, attended tokens as maps at 1/16, and the camera tokens."""
         half = F.gelu(self.stem(F.pixel_unshuffle(x, 2)))

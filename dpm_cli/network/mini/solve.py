@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from dpm_cli.network.mini.parallax import depth_by_parallax, refit
-from dpm_cli.network.mini.pose import refine_pose
 from dpm_cli.network.mini.warp import OFFSET_UNIT, lift, match_ends, rigid_residual
+from dpm_cli.twoview.resection import refine_pose
 
 EVIDENCE_CHANNELS = 11
 _EVERY = 2
@@ -22,7 +22,7 @@ _ROBUST = 0.3
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class Solved:
     """What geometry says of B pairs."""
 
     R: Tensor
@@ -49,7 +49,7 @@ def solve(
     focal: Tensor,
     pixel: float,
     noise_px: Tensor,
-) -> Scene:
+) -> Solved:
     """Fit the camera to the corrected flow, make depth by parallax, fuse, fit the pose to depth and flow.
 
     Args:
@@ -82,11 +82,11 @@ def solve(
         torch.stack((fused, apart, clear, (off + 0.1).clamp_max(20).log(), log_error, motion), -1),
     )
     evidence = torch.cat(parts, -1).clamp(-10, 10).permute(0, 1, 4, 2, 3)
-    return Scene(R, t, log_scale, fitted, evidence, noise_px)
+    return Solved(R, t, log_scale, fitted, evidence, noise_px)
 
 
 def fuse(
-    log_depth: Tensor, gate: Tensor, target: Tensor, scene: Scene, focal: Tensor, pixel: float
+    log_depth: Tensor, gate: Tensor, target: Tensor, scene: Solved, focal: Tensor, pixel: float
 ) -> Tensor:
     """Own log depth (B, 2, H, W) drawn to depth by parallax by the share sigmoid(gate), less where that is unclear.
 

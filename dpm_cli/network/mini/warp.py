@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dpm_cli.geometry.rigid import so3_exp
+
 OFFSET_UNIT = 0.1
 """Normalised coordinates that a match offset of one means."""
 
@@ -54,18 +56,6 @@ def swap_views(maps: Tensor) -> Tensor:
     return maps.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
 
 
-def rotation(vector: Tensor) -> Tensor:
-    """Rotation (..., 3, 3) of axis-angle (..., 3), by the matrix exponential's closed form."""
-    x, y, z = vector.unbind(-1)
-    zero = torch.zeros_like(x)
-    cross = torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), -1).unflatten(-1, (3, 3))
-    angle2 = vector.square().sum(-1)[..., None, None].clamp_min(1e-12)
-    angle = angle2.sqrt()
-    square = (cross.unsqueeze(-1) * cross.unsqueeze(-3)).sum(-2)
-    eye = torch.eye(3, dtype=vector.dtype, device=vector.device)
-    return eye + torch.sinc(angle / math.pi) * cross + (1 - angle.cos()) / angle2 * square
-
-
 def lift(depth: Tensor, target: Tensor, focal: Tensor) -> Tensor:
     """Points (B, 2, H, W, 3) in camera 1 of depth (B, 2, H, W) seen at `target` (B, 2, H, W, 2); focal is (B,)."""
     rays = target / focal[:, None, None, None, None]
@@ -87,7 +77,7 @@ def rigid_residual(
         The image residual (B, 2, H, W, 2), zero for a static point, and the displacement (B, 2, H, W, 3) in
         camera 1 that explains it at an unchanged depth in camera 2.
     """
-    turn = rotation(pose[:, :3])
+    turn = so3_exp(pose[:, :3])
     with torch.autocast(points.device.type, enabled=False):
         in_second = points.flatten(1, 3) @ turn.transpose(1, 2) + pose[:, None, 3:]
         x, y, z = in_second.unflatten(1, points.shape[1:4]).unbind(-1)

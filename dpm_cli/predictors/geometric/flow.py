@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dpm_cli.geometry import camera, rigid
 from dpm_cli.matching.dense_match import DenseMatch
-from dpm_cli.predictors.geometric.scene import Scene
+from dpm_cli.predictors.geometric.scene import PairScene
 
 LOST_PX = 2.0
 """Forward-backward error, plus 5 % of the flow, beyond which a pixel is taken for lost."""
@@ -30,7 +30,7 @@ def fill_flow(
     own: Tensor,
     other_from_this: Tensor,
     match: DenseMatch,
-    scene: Scene,
+    scene: PairScene,
     focal_px: Tensor,
     centre: Tensor,
 ) -> Tensor:

@@ -9,7 +9,7 @@ invisible to two views.
 from torch import Tensor
 
 from dpm_cli.predictors.geometric.complete import complete
-from dpm_cli.predictors.geometric.triangulate import Parallax
+from dpm_cli.twoview.triangulate import Parallax
 
 MOTION_PX = 4.0
 """Typical own motion of a mover between two frames, pixels at 512 wide."""

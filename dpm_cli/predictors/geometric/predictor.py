@@ -1,27 +1,29 @@
 """The `geometric` predictor: dense flow, two-view geometry, completion; it follows `predictors.protocol`.
 
-    images -> grey, structure tensor, links           encode, once a frame
+    images -> structure tensor, links                 encode, once a frame
     flow both ways -> pose -> scene -> four maps      predict, once a pair
 
-It needs a focal length: given, or calibrated over the clip by `prepare`, else the prior.
+It needs a focal length: given, or found over the clip by `prepare`, else the prior.
 """
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dpm_cli.focal import FocalEstimate
+from dpm_cli.focal.clip import PRIOR_FOV_DEG, find_focal
 from dpm_cli.geometry import camera, rigid
-from dpm_cli.matching import dense_match as matching
-from dpm_cli.predictors.geometric import pose
-from dpm_cli.predictors.geometric.calibrate import PRIOR_FOV_DEG, Calibration, calibrate
+from dpm_cli.matching.dense_match import DenseMatch, dense_match, structure_tensor
+from dpm_cli.matching.matcher import Matcher
 from dpm_cli.predictors.geometric.complete import edge_links
 from dpm_cli.predictors.geometric.flow import fill_flow
 from dpm_cli.predictors.geometric.movers import nearest_on_ray
-from dpm_cli.predictors.geometric.scene import Scene, reconstruct
-from dpm_cli.predictors.geometric.thinning import thin
-from dpm_cli.predictors.geometric.triangulate import centred_rays
-from dpm_cli.predictors.protocol import Features, PredictorInfo
+from dpm_cli.predictors.geometric.scene import PairScene, reconstruct
+from dpm_cli.predictors.protocol import Features, PredictorInfo, frame_rows
 from dpm_cli.structures import Clip, PairPrediction
+from dpm_cli.twoview import pose
+from dpm_cli.twoview.matches import Matches
+from dpm_cli.twoview.triangulate import centred_rays
 
 EDGE_CONTRAST = 20.0 / 255
 """Colour difference between neighbours that halves their link."""
@@ -33,56 +35,57 @@ class GeometricPredictor:
 
     def __init__(self, device: torch.device | str = "cpu"):
         self.device = torch.device(device)
-        self.calibration: Calibration | None = None
-        self.notes: tuple[str, ...] = ()
+        self.matcher = Matcher(torch.get_num_threads())
         self._K: np.ndarray | None = None
 
     @property
     def info(self) -> PredictorInfo:
-        """Name, licence, working size and, after `prepare`, what was found out about the focal length."""
+        """Name, licence, working size."""
         return PredictorInfo(
             name="geometric",
             weights_sha256=None,
             weights_licence="none",
             multiple=2,
             default_long_side=512,
-            notes=self.notes,
         )
 
-    def prepare(self, clip: Clip, intrinsics: np.ndarray | None) -> None:
-        """Fix the intrinsics: those given (their median if one a frame), or calibrated over the clip.
-
-        `notes` then holds what a person should read, `calibration` the numbers behind it.
-        """
-        self.calibration, self.notes = None, ()
+    def prepare(self, clip: Clip, intrinsics: np.ndarray | None) -> FocalEstimate | None:
+        """Fix the intrinsics: those given (their median if one a frame), or found from the clip's geometry."""
+        self.matcher.begin(clip.frames)
         if intrinsics is not None:
             self._K = np.median(np.reshape(intrinsics, (-1, 3, 3)), axis=0)
-            return
-        height, width = clip.size
-        self.calibration = calibrate(clip.frames, clip.size)
-        self.notes = (self.calibration.note(width),)
-        focal_px = torch.tensor(self.calibration.focal_px, dtype=torch.float64)
-        self._K = camera.intrinsics_matrix(focal_px, height, width).numpy()
+            return None
+        found = find_focal(clip.frames, clip.size, self.matcher)
+        focal_px = torch.tensor(found.focal_px, dtype=torch.float64)
+        self._K = camera.intrinsics_matrix(focal_px, *clip.size).numpy()
+        return found
 
     def encode(self, images: Tensor) -> Features:
-        """Grey (B, H, W) u8, structure tensor (B, 3, H, W) and links (B, 2, H, W) of images (B, 3, H, W)."""
+        """Images (B, 3, H, W), their structure tensor (B, 3, H, W) and links (B, 2, H, W)."""
         luma = torch.tensor(_LUMA, dtype=images.dtype, device=images.device)
         grey = (torch.einsum("bchw,c->bhw", images, luma) * 255).round().clamp(0, 255)
         return {
-            "grey": grey.byte(),
-            "tensor": matching.structure_tensor(grey.float()),
+            "image": images.float(),
+            "tensor": structure_tensor(grey.float()),
             "links": torch.stack(edge_links(images.float(), EDGE_CONTRAST), 1),
         }
 
     def predict(self, features_1: Features, features_2: Features) -> PairPrediction:
         """Four dynamic point maps a pair, with flow, motion, validity and status."""
-        both = {k: torch.stack((features_1[k], features_2[k]), 1) for k in features_1}
-        match = matching.dense_match(both["grey"], both["tensor"])
+        flow = self.matcher.flows(
+            features_1["image"], features_2["image"], frame_rows(features_1, features_2)
+        )
+        tensors, links = (
+            torch.stack((features_1[k], features_2[k]), 1) for k in ("tensor", "links")
+        )
+        match = dense_match(flow, tensors)
         batch, _, height, width = match.error.shape
         focal_value, centre = self._camera(height, width)
         focal_px = torch.full((batch,), focal_value, dtype=torch.float64, device=centre.device)
-        pair_pose = pose.estimate(thin(match, centre), focal_px)
-        scene = reconstruct(match, both["links"], pair_pose, focal_px, centre)
+        pair_pose = pose.estimate(
+            Matches.of_flow(match.flow, match.covariance, match.consistent, centre), focal_px
+        )
+        scene = reconstruct(match, links, pair_pose, focal_px, centre)
         return _assemble(scene, match, pair_pose.status, focal_px, centre)
 
     def _camera(self, height: int, width: int) -> tuple[float, Tensor]:
@@ -99,8 +102,8 @@ class GeometricPredictor:
 
 
 def _assemble(
-    scene: Scene,
-    match: matching.DenseMatch,
+    scene: PairScene,
+    match: DenseMatch,
     status: tuple[str, ...],
     focal_px: Tensor,
     centre: Tensor,
@@ -132,7 +135,7 @@ def _assemble(
     )
 
 
-def _confidence(scene: Scene, step: Tensor) -> Tensor:
+def _confidence(scene: PairScene, step: Tensor) -> Tensor:
     """Confidence (B, 2, 2, H, W): a mover's place at the other time is as uncertain as its step is long."""
     sigma = scene.relative_sigma
     other = (sigma.square() + (step.norm(dim=-1) * scene.inverse_depth).square()).sqrt()

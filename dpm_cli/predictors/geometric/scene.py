@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from dpm_cli.matching.dense_match import DenseMatch
-from dpm_cli.predictors.geometric import epipolar
 from dpm_cli.predictors.geometric.complete import complete
 from dpm_cli.predictors.geometric.motion import carry, evidence
 from dpm_cli.predictors.geometric.movers import contact_links
-from dpm_cli.predictors.geometric.pose import PairPose
 from dpm_cli.predictors.geometric.prior import inverse_depth_prior
-from dpm_cli.predictors.geometric.triangulate import Parallax, triangulate
+from dpm_cli.twoview.matches import both_ways
+from dpm_cli.twoview.pose import PairPose
+from dpm_cli.twoview.triangulate import Parallax, triangulate
 
 ROUGHNESS = 0.02
 """Neighbouring pixels of one surface differ in inverse depth by about this much of its median."""
@@ -34,7 +34,7 @@ INFINITY = 0.06
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class PairScene:
     """N views; inverse depth in units that make its median 1."""
 
     inverse_depth: Tensor
@@ -53,9 +53,9 @@ class Scene:
 
 def reconstruct(
     match: DenseMatch, links: Tensor, pose: PairPose, focal_px: Tensor, centre: Tensor
-) -> Scene:
-    """Scene of B pairs from dense matches, image links (B, 2, 2, H, W), poses and focal (B,) px."""
-    R, t = (x.flatten(0, 1).float() for x in epipolar.both_ways(pose.rotation, pose.translation))
+) -> PairScene:
+    """PairScene of B pairs from dense matches, image links (B, 2, 2, H, W), poses and focal (B,) px."""
+    R, t = (x.flatten(0, 1).float() for x in both_ways(pose.rotation, pose.translation))
     focal = focal_px.float().repeat_interleave(2)
     noise = pose.noise.float().repeat_interleave(2)
     sigma_R = pose.sigma[:, 0].float().repeat_interleave(2)
@@ -72,7 +72,7 @@ def reconstruct(
     valid_odds = ((rho - INFINITY) * 60).clamp(-4, 4)
     rho = rho.clamp_min(FARTHEST)
     sigma = _relative_sigma(rho, weight, baseline)
-    return Scene(rho, sigma, odds, valid_odds, R, t * median[:, 0])
+    return PairScene(rho, sigma, odds, valid_odds, R, t * median[:, 0])
 
 
 def _typical(parallax: Parallax, seen: Tensor, odds: Tensor) -> Tensor:

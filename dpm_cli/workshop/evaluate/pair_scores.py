@@ -14,7 +14,7 @@ from dpm_cli.geometry.camera import pixel_grid
 from dpm_cli.geometry.matches import mutual_matches
 from dpm_cli.geometry.reduce import PairReduction, object_pose, reduce_pair
 from dpm_cli.geometry.rigid import transform_map
-from dpm_cli.matching.dis import sample
+from dpm_cli.matching.consistency import sample
 from dpm_cli.structures import PairPrediction, PairTruth
 from dpm_cli.workshop.evaluate.cases import PairCase
 from dpm_cli.workshop.metrics import depth as depth_metrics

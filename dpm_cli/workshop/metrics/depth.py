@@ -7,8 +7,10 @@ absolute deviations (the published code runs 1,000 steps of Adam on that objecti
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy.optimize import minimize_scalar
 
+from dpm_cli.geometry.robust import weighted_median
 from dpm_cli.workshop.metrics.masked import masked_mean
 
 FIT_SAMPLES = 400_000
@@ -69,7 +71,8 @@ def lad_scale(depth: np.ndarray, truth: np.ndarray, valid: np.ndarray) -> DepthF
     keep = d > _SMALLEST
     if not keep.any():
         return DepthFit(1.0)
-    return DepthFit(_weighted_median(g[keep] / d[keep], d[keep]))
+    ratio, weight = torch.from_numpy(g[keep] / d[keep]), torch.from_numpy(d[keep])
+    return DepthFit(float(weighted_median(ratio, weight)))
 
 
 def lad_scale_shift(depth: np.ndarray, truth: np.ndarray, valid: np.ndarray) -> DepthFit:
@@ -128,9 +131,3 @@ def _samples(
     d, g = depth[valid].astype(np.float64), truth[valid].astype(np.float64)
     step = max(1, -(-d.size // FIT_SAMPLES))
     return d[::step], g[::step]
-
-
-def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
-    order = np.argsort(values)
-    cumulative = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(cumulative, cumulative[-1] / 2)])

@@ -1,4 +1,4 @@
-"""Means and medians over the entries that count."""
+"""Means over the entries that count."""
 
 import numpy as np
 
@@ -7,12 +7,6 @@ def masked_mean(values: np.ndarray, mask: np.ndarray) -> float:
     """Mean in float64 of `values` where `mask` (same shape) is true; NaN if nothing is."""
     chosen = values[mask]
     return float(chosen.mean(dtype=np.float64)) if chosen.size else float("nan")
-
-
-def masked_median(values: np.ndarray, mask: np.ndarray) -> float:
-    """Median of `values` where `mask` (same shape) is true; NaN if nothing is."""
-    chosen = values[mask]
-    return float(np.median(chosen)) if chosen.size else float("nan")
 
 
 def mean_over_maps(values: np.ndarray, mask: np.ndarray) -> np.ndarray:

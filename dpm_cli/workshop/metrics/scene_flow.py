@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from dpm_cli.geometry.vectors import length
-from dpm_cli.workshop.metrics.masked import masked_mean
 
 
 @dataclass(frozen=True)
@@ -53,10 +52,3 @@ def camera_frame_flow(now: np.ndarray, later: np.ndarray, later_from_now: np.nda
     first camera's frame to the second's.
     """
     return later @ later_from_now[:3, :3].T + later_from_now[:3, 3] - now
-
-
-def accuracy_within(
-    flow: np.ndarray, truth: np.ndarray, valid: np.ndarray, threshold: float
-) -> float:
-    """Fraction of valid points whose displacement (..., 3) is off by less than `threshold` (WorldTrack's tau)."""
-    return masked_mean((length(flow - truth) < threshold).astype(np.float32), valid)

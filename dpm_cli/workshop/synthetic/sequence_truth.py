@@ -1,4 +1,4 @@
-"""A rendered clip as a sequence: the arrays of spec section 4, and what the four maps of any frame pair need.
+"""A rendered clip as a sequence: the arrays of CONVENTIONS.md, and what the four maps of any frame pair need.
 
 The world is the first frame's camera. Extra keys hold the objects: `object_id` (T, H, W) int16 slot (0 background,
 -1 sky), `object_poses` (T, N, 4, 4) float64 world from object, rigid, `object_scale` (T, N, 3), `object_deform`

@@ -37,12 +37,6 @@ class RenderSpeed:
         """Plain."""
         return 2 * self.pairs_per_second
 
-    @property
-    def compiled_frames_per_second(self) -> float | None:
-        """With fused kernels."""
-        rate = self.compiled_pairs_per_second
-        return None if rate is None else 2 * rate
-
 
 def render_speed(
     device: torch.device, size: tuple[int, int], batch: int, *, compile: bool, reporter: Reporter

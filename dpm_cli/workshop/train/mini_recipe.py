@@ -12,7 +12,7 @@ from dpm_cli.structures import PairTruth
 from dpm_cli.weights.mini_file import MiniWeights, load_mini, save_mini
 from dpm_cli.workshop.losses import LossWeights, total_loss
 from dpm_cli.workshop.train.batches import Batch
-from dpm_cli.workshop.train.calibrate import calibrate
+from dpm_cli.workshop.train.confidence import fit_confidence
 from dpm_cli.workshop.train.grow import grow
 from dpm_cli.workshop.train.settings import CPU_STAGES, GPU_STAGES, OWN_LICENCE, Plan
 from dpm_cli.workshop.train.speed import counted_flops
@@ -76,7 +76,7 @@ class MiniRecipe:
     ) -> None:
         """A dpm-mini file, its confidence calibrated on `validation`."""
         assert isinstance(network, MiniNetwork)
-        found = {"calibration": calibrate(network, validation).to_json()} if validation else {}
+        found = {"calibration": fit_confidence(network, validation).to_json()} if validation else {}
         save_mini(path, network, {"licence": OWN_LICENCE, **metadata, **found})
 
     def pair_flops(self, size: tuple[int, int]) -> float:

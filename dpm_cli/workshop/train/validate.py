@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from dpm_cli.geometry.camera import intrinsics_matrix, pixel_grid, project, project_map
-from dpm_cli.geometry.rigid import transform_map
+from dpm_cli.geometry.rigid import so3_exp, transform_map
 from dpm_cli.network.mini import MiniOutput
-from dpm_cli.network.mini.warp import half_diagonal, rotation
+from dpm_cli.network.mini.warp import half_diagonal
 from dpm_cli.structures import PairTruth
 from dpm_cli.workshop.metrics.pointmaps import four_map_epe
 from dpm_cli.workshop.train.batches import Batch
@@ -134,7 +134,7 @@ def projected_flow(out: MiniOutput) -> Tensor:
     later = out.points[:, 0, 1]
     height, width = later.shape[1:3]
     unit = half_diagonal(height, width)
-    later = later.flatten(1, 2) @ rotation(out.pose[:, :3]).transpose(1, 2) + out.pose[:, None, 3:]
+    later = later.flatten(1, 2) @ so3_exp(out.pose[:, :3]).transpose(1, 2) + out.pose[:, None, 3:]
     K = intrinsics_matrix(out.focal * unit, height, width)
     pixels = project(later, K, min_depth=1e-2).unflatten(1, (height, width))
     return pixels - pixel_grid(height, width, device=later.device)

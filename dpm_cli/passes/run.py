@@ -1,4 +1,4 @@
-"""Predict every pair, reduce it and put what later stages need on disk."""
+"""All passes of a clip: predict every pair, reduce it and put what later stages need on disk."""
 
 import math
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from dpm_cli.geometry.reduce import PairReduction, reduce_pair
 from dpm_cli.passes.engine import predict_pairs
 from dpm_cli.passes.pairs import pair_graph
 from dpm_cli.passes.store import DensePass, PassStore
+from dpm_cli.passes.user_masks import UserMasks
 from dpm_cli.passes.windows import WindowGraph, predict_windows, window_graph, window_size
-from dpm_cli.pipeline.user_masks import UserMasks
 from dpm_cli.predictors.protocol import Predictor
 from dpm_cli.progress import Reporter
 from dpm_cli.structures import Clip
@@ -43,7 +43,6 @@ _SMALL = (
     "cam2_from_cam1",
     "pose_covariance",
     "pose_inliers",
-    "pose_residual_px",
     "twist_per_log_focal",
     "focal_px",
     "focal_sigma_log",

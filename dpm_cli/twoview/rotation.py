@@ -4,8 +4,58 @@ import torch
 from torch import Tensor
 
 from dpm_cli.geometry import rigid
-from dpm_cli.predictors.geometric import robust
-from dpm_cli.predictors.geometric.epipolar import Matches, directions
+from dpm_cli.twoview import minimise
+from dpm_cli.twoview.matches import Matches, directions
+
+STILL_PX = 0.35
+"""Motion of the picture below which the camera is called standing still."""
+
+
+@torch.no_grad()
+def turn_rays(
+    rays_1: Tensor,
+    rays_2: Tensor,
+    weight: Tensor,
+    focal_px: Tensor,
+    *,
+    rounds: int = 5,
+    floor_px: float = 0.3,
+) -> Tensor:
+    """Rotation (B, 3, 3) that brings rays 1 nearest to rays 2 in the picture: least sum of distances, not squares.
+
+    Gauss-Newton without covariances, for what needs no more: networks, and the word about a pair's camera.
+
+    Args:
+        rays_1: (B, N, 3) with z = 1.
+        rays_2: (B, N, 3) with z = 1.
+        weight: (B, N) >= 0.
+        focal_px: (B,).
+        rounds: of Gauss-Newton.
+        floor_px: nearer matches count no more than this.
+    """
+    eye = torch.eye(3, dtype=rays_1.dtype, device=rays_1.device)
+    R = eye.repeat(len(rays_1), 1, 1)
+    for _ in range(rounds):
+        r, (x, y) = ray_transfer(rays_1, rays_2, R)
+        one = torch.ones_like(x)
+        J = torch.stack(
+            (torch.stack((-x * y, one + x * x, -y), -1), torch.stack((-one - y * y, x * y, x), -1)),
+            2,
+        )
+        robust = weight / (r.norm(dim=-1) * focal_px[:, None]).clamp_min(floor_px)
+        A = torch.einsum("bn,bnci,bncj->bij", robust, J, J)
+        b = torch.einsum("bn,bnci,bnc->bi", robust, J, r)
+        size = 1 + A.diagonal(dim1=1, dim2=2).sum(1)
+        A = A + 1e-6 * eye * size[:, None, None]
+        R = rigid.so3_exp(-torch.linalg.solve(A, b)) @ R
+    return R
+
+
+def ray_transfer(rays_1: Tensor, rays_2: Tensor, R: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Where rays 1 turned by R (B, 3, 3) are seen minus where rays 2 are (B, N, 2), and the former as x, y (B, N)."""
+    a = rays_1 @ R.mT
+    x, y = a[..., 0] / a[..., 2], a[..., 1] / a[..., 2]
+    return torch.stack((x, y), -1) - rays_2[..., :2], (x, y)
 
 
 def transfer_errors(rotation: Tensor, matches: Matches, focal_px: Tensor) -> Tensor:
@@ -27,7 +77,7 @@ def whiten(error: Tensor, covariance: Tensor) -> Tensor:
     return torch.stack((first, (error[..., 1] - b * first) / c), -1)
 
 
-def fit_rotation(matches: Matches, focal_px: Tensor, *, iterations: int = 10) -> robust.Fit:
+def fit_rotation(matches: Matches, focal_px: Tensor, *, iterations: int = 10) -> minimise.Fit:
     """Robust rotation of camera 2 from camera 1; starts at what the median flow says."""
     used = matches.weight[:, 0, :, None] > 0
     flow = (matches.target - matches.source)[:, 0].masked_fill(~used, torch.nan)
@@ -39,9 +89,9 @@ def fit_rotation(matches: Matches, focal_px: Tensor, *, iterations: int = 10) ->
 
 def refine_rotation(
     rotation: Tensor, matches: Matches, focal_px: Tensor, *, iterations: int = 10
-) -> robust.Fit:
+) -> minimise.Fit:
     """Robust rotation from a start (B, 3, 3); the state's key is rotation."""
-    return robust.minimise(
+    return minimise.minimise(
         lambda s: transfer_errors(s["rotation"], matches, focal_px),
         lambda s, d: {"rotation": rigid.so3_exp(d) @ s["rotation"]},
         {"rotation": rotation},
@@ -54,9 +104,9 @@ def refine_rotation(
 
 def refine_with_focal(
     rotation: Tensor, matches: Matches, focal_px: Tensor, *, iterations: int = 15
-) -> robust.Fit:
+) -> minimise.Fit:
     """Robust rotation and focal length together; state keys rotation, log_focal (B,); the last unknown is log focal."""
-    return robust.minimise(
+    return minimise.minimise(
         lambda s: transfer_errors(s["rotation"], matches, s["log_focal"].exp()),
         lambda s, d: {
             "rotation": rigid.so3_exp(d[:, :3]) @ s["rotation"],

@@ -1,13 +1,15 @@
-"""The camera's motion from the network's own points and flow: robust Gauss-Newton on the reprojection error.
+"""A camera's motion from points and where they are seen: robust Gauss-Newton on the reprojection error, for networks.
 
-The network's first guess of the pose is coarse; what moves by itself shows only as far as the pose is exact. No
-gradient: points and flow learn from their own truth.
+A network's first guess of the pose is coarse; what moves by itself shows only as far as the pose is exact. No
+gradient: points and flow learn from their own truth. Where noise of the points matters and a covariance is wanted,
+`geometry.pnp` does the same at a hundred times the cost.
 """
 
 import torch
 from torch import Tensor
 
-from dpm_cli.network.mini.warp import rotation
+from dpm_cli.geometry.rigid import so3_exp, so3_log
+from dpm_cli.geometry.robust import geman_mcclure_weight
 
 _SPREAD_PX = (3.0, 1.5, 1.0, 0.7, 0.7)
 """Scale of the robust weights, round by round. Not wider at the start: movers would pull a near guess away."""
@@ -34,7 +36,7 @@ def refine_pose(
     seen = seen.float().flatten(1, -2).repeat_interleave(starts, 0)
     weight = weight.float().flatten(1).repeat_interleave(starts, 0)
     focal = focal.float().repeat_interleave(starts)
-    R, t = rotation(pose.flatten(0, 1)[:, :3]), pose.flatten(0, 1)[:, 3:].float()
+    R, t = so3_exp(pose.flatten(0, 1)[:, :3]), pose.flatten(0, 1)[:, 3:].float()
     before = _cost(R, t, points, seen, weight, focal, pixel)
     first = R, t
     for scale in _SPREAD_PX:
@@ -46,24 +48,13 @@ def refine_pose(
     t = torch.where(better[:, None], t, first[1])
     best = torch.minimum(after, before).unflatten(0, (-1, starts)).argmin(1)
     best = best + torch.arange(len(best), device=best.device) * starts
-    return torch.cat((rotation_vector(R[best]), t[best]), 1)
+    return torch.cat((so3_log(R[best]), t[best]), 1)
 
 
 def _cost(R, t, points, seen, weight, focal, pixel: float) -> Tensor:
     """Robust cost (B,): squared pixels, those beyond three all alike."""
     r = _residual(R, t, points, seen, focal)[0].norm(dim=-1) / pixel
     return (weight * r.square().clamp_max(9.0)).sum(1)
-
-
-def rotation_vector(R: Tensor) -> Tensor:
-    """Axis-angle (B, 3) of rotations (B, 3, 3) of less than half a turn."""
-    skew = (
-        torch.stack((R[:, 2, 1] - R[:, 1, 2], R[:, 0, 2] - R[:, 2, 0], R[:, 1, 0] - R[:, 0, 1]), 1)
-        / 2
-    )
-    sine = skew.norm(dim=1, keepdim=True)
-    cosine = (R.diagonal(dim1=1, dim2=2).sum(1, keepdim=True) - 1) / 2
-    return skew * torch.atan2(sine, cosine) / sine.clamp_min(1e-6)
 
 
 def _residual(
@@ -89,7 +80,7 @@ def _step(R, t, points, seen, weight, focal, scale: float) -> tuple[Tensor, Tens
         2,
     )
     J = J * focal[:, None, None, None]
-    w = weight / (1 + (r.norm(dim=-1) / scale).square()).square()
+    w = geman_mcclure_weight((r.norm(dim=-1) / scale).square(), weight)
     J, r = J.flatten(1, 2), r.flatten(1)
     weighted = J * w.repeat_interleave(2, 1)[..., None]
     A = weighted.transpose(1, 2) @ J
@@ -98,5 +89,5 @@ def _step(R, t, points, seen, weight, focal, scale: float) -> tuple[Tensor, Tens
     damping = _PRIOR * size.unflatten(1, (2, 3)).mean(-1).repeat_interleave(3, 1) + 1e-9
     delta = torch.linalg.solve(A + torch.diag_embed(damping), b[..., None])[..., 0]
     turn, shift = delta[:, :3].clamp(-0.3, 0.3), delta[:, 3:].clamp(-1, 1)
-    new = rotation(turn)
+    new = so3_exp(turn)
     return new @ R, (new @ t[..., None])[..., 0] + shift

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dpm_cli.geometry.robust import geman_mcclure, geman_mcclure_weight
+
 State = dict[str, Tensor]
 _STEP = 1e-6
 
@@ -40,10 +42,9 @@ def noise_scale(residuals: Tensor, weights: Tensor, floor: float) -> Tensor:
     return (quantile / (0.3853 if residuals.shape[-1] == 1 else 0.8446)).clamp_min(floor)
 
 
-def geman_mcclure(residuals: Tensor, scale: Tensor) -> Tensor:
+def costs(residuals: Tensor, scale: Tensor) -> Tensor:
     """Cost (B, M) of residuals (B, M, C): saturates at 1 for residuals beyond `scale` (B,)."""
-    r2 = residuals.square().sum(-1) / scale[:, None].square()
-    return r2 / (1 + r2)
+    return geman_mcclure(_squares(residuals, scale))
 
 
 def minimise(
@@ -77,8 +78,7 @@ def minimise(
         nearby = [retract(state, _STEP * b.expand(len(r), -1)) for b in basis]
         J = torch.stack([residual(n) - r for n in nearby], -1) / _STEP
         Jp = torch.stack([believe(n) - p for n in nearby], -1) / _STEP
-        r2 = r.square().sum(-1) / scale[:, None].square()
-        w = (weights / (1 + r2).square())[..., None, None]
+        w = geman_mcclure_weight(_squares(r, scale), weights)[..., None, None]
         hessian = (w * J).flatten(1, 2).mT @ J.flatten(1, 2)
         gradient = ((w * J).flatten(1, 2).mT @ r.flatten(1)[..., None])[..., 0]
         # One standard deviation of the prior weighs as one of the noise does, which is scale / width.
@@ -89,7 +89,7 @@ def minimise(
         delta = -torch.linalg.solve(hessian + damping[:, None, None] * ridge, gradient)
         trial = retract(state, delta)
         r_trial, p_trial = residual(trial), believe(trial)
-        fall = (weights * (geman_mcclure(r, scale) - geman_mcclure(r_trial, scale))).sum(-1)
+        fall = (weights * (costs(r, scale) - costs(r_trial, scale))).sum(-1)
         fall = fall + correlated / width**2 * (p.square() - p_trial.square()).sum(-1)
         gain = fall > 0
         state = {k: _select(gain, trial[k], state[k]) for k in state}
@@ -99,6 +99,11 @@ def minimise(
     ridge = torch.diag_embed(hessian.diagonal(dim1=1, dim2=2).clamp_min(1e-12))
     covariance = torch.linalg.inv(hessian + 1e-9 * ridge) * noise[:, None, None].square()
     return Fit(state, noise, covariance, r)
+
+
+def _squares(residuals: Tensor, scale: Tensor) -> Tensor:
+    """Squared length (B, M) of residuals (B, M, C) in units of `scale` (B,)."""
+    return residuals.square().sum(-1) / scale[:, None].square()
 
 
 def _select(mask: Tensor, yes: Tensor, no: Tensor) -> Tensor:

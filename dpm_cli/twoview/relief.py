@@ -9,7 +9,8 @@ do; or it is turned inside out, its top near and its bottom far.
 import torch
 from torch import Tensor
 
-from dpm_cli.predictors.geometric.epipolar import Matches, both_ways, directions
+from dpm_cli.twoview.lines import line_terms, variance_along
+from dpm_cli.twoview.matches import Matches, both_ways, directions
 
 RELIEF = 0.4
 """Standard deviation of inverse depth over its mean. 0.43 and 0.27 in the measured depth of a street and of rooms, 0.54
@@ -59,11 +60,7 @@ def inverse_depths(
     turned = directions(matches.source, focal_px) @ R.mT
     focal = focal_px[:, None, None]
     target = matches.target / focal[..., None]
-    along = t[:, :, None, :2] - target * t[:, :, None, 2:]
-    shift = target * turned[..., 2:] - turned[..., :2]
-    length2 = along.square().sum(-1).clamp_min(1e-12)
-    cxx, cxy, cyy = matches.covariance.unbind(-1)
-    ax, ay = along.unbind(-1)
-    variance = (ax * ax * cxx + 2 * ax * ay * cxy + ay * ay * cyy) / length2
-    rho = (along * shift).sum(-1) / length2
+    terms = line_terms(turned, target, t[:, :, None])
+    rho, length2 = terms.inverse_depth(1e-12)
+    variance = variance_along(terms.along, matches.covariance) / length2
     return rho.flatten(1), (variance / length2).sqrt().flatten(1) / focal_px[:, None]

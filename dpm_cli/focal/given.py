@@ -1,4 +1,4 @@
-"""Intrinsics that the user gives, in source pixels, brought to the working size."""
+"""The user's word: intrinsics in source pixels, brought to the working size."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from dpm_cli.errors import InputError, UsageError
+from dpm_cli.focal.estimate import FocalEstimate
 from dpm_cli.geometry.camera import focal_from_fov, intrinsics_matrix
 from dpm_cli.structures import Clip
 
@@ -37,6 +38,11 @@ def given_intrinsics(
     else:
         return None
     return np.linalg.inv(clip.source_from_working) @ K_source
+
+
+def given_focal(intrinsics: np.ndarray) -> FocalEstimate:
+    """The estimate that intrinsics (3, 3) or (T, 3, 3) at the working size are."""
+    return FocalEstimate(float(np.median(intrinsics[..., 0, 0])), 0.0, "given")
 
 
 def parse_intrinsics(text: str) -> np.ndarray:

@@ -1,8 +1,7 @@
 """Inverse depth of every pixel from its flow, with standard deviation, and what the static world cannot explain.
 
-For a pixel with ray r and flow target u (normalised), a = R r: u = (a_xy + rho t_xy) / (a_z + rho t_z) is linear in the
-inverse depth rho once multiplied out. The two equations are weighted by the inverse covariance of the flow, so on an
-edge, where flow along it is unknown, the point is where the epipolar line crosses the edge's own displacement.
+The two equations of `twoview.lines` are weighted by the inverse covariance of the flow, so on an edge, where flow along
+it is unknown, the point is where the epipolar line crosses the edge's own displacement.
 """
 
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dpm_cli.geometry.camera import pixel_grid
+from dpm_cli.twoview.lines import line_terms, with_z
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +30,7 @@ class Parallax:
 def centred_rays(height: int, width: int, focal_px: Tensor, centre: Tensor) -> Tensor:
     """Rays (N, H, W, 3) with z = 1 for focal (N,) and principal point (2,)."""
     pixels = pixel_grid(height, width, dtype=focal_px.dtype, device=focal_px.device) - centre
-    rays = pixels / focal_px[:, None, None, None]
-    return torch.cat((rays, torch.ones_like(rays[..., :1])), -1)
+    return with_z(pixels / focal_px[:, None, None, None])
 
 
 def triangulate(
@@ -54,8 +53,8 @@ def triangulate(
     focal = focal_px[:, None, None]
     u = rays[..., :2] + flow / focal[..., None]
     t = translation[:, None, None]
-    along = t[..., :2] - u * t[..., 2:]
-    shift = u * a[..., 2:] - a[..., :2]
+    terms = line_terms(a, u, t)
+    along, shift = terms.along, terms.shift
     precision = _precision(covariance, focal_px * rotation_sigma) * focal[..., None] ** 2
     information = _form(precision, along, along).clamp_min(1e-12)
     rho = _form(precision, along, shift) / information

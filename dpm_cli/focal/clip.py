@@ -7,29 +7,41 @@ clip that cannot tell (a still camera, a pure translation along the axis) leaves
 """
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
+from dpm_cli.focal.estimate import FocalEstimate
 from dpm_cli.geometry import camera, rigid
-from dpm_cli.matching import dense_match as matching
-from dpm_cli.predictors.geometric import epipolar, pose, robust, turning
-from dpm_cli.predictors.geometric.thinning import thin
+from dpm_cli.matching.dense_match import DenseMatch, dense_match, structure_tensor
+from dpm_cli.matching.dis import dis_flow
+from dpm_cli.matching.interpolate import trusted
+from dpm_cli.matching.matcher import Matcher
 from dpm_cli.structures import FrameReader
+from dpm_cli.twoview import epipolar, minimise, pose
+from dpm_cli.twoview import rotation as turning
+from dpm_cli.twoview.matches import Matches, join
 
 PRIOR_FOV_DEG = 57.0
 """Horizontal field of view of an unknown camera."""
 PRIOR_SIGMA = 0.3
 """Of the logarithm of its focal length."""
+_INFORMED = 0.7
+"""Share of the prior's deviation that the clip must get below to have said something itself."""
+_EXACT = 0.1
+"""Deviation of log focal length below which a guess would change little, and is not asked for."""
 _FOV_RANGE_DEG = (25.0, 100.0)
 _START_FOV_DEG = (42.0, 74.0)
 """Poses are searched at these fields of view; at a wrong one a mover may explain more than the background."""
 _CANDIDATES = 12
 _ANCHORS = 8
 _STRIDES = (16, 8, 4, 2, 1)
+_OVERLAP = 0.65
+"""Share of the picture that must be matched for a stride to be long enough."""
 _SHARPEST = 0.06
 """Least deviation of log focal length that one pair may claim: the candidates lie 0.15 apart."""
 _MOVING_EXTRA = 3.0
@@ -41,60 +53,75 @@ _PAIR_CAP = 8.0
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """What `prepare` found out about a clip."""
+class ClipFocal:
+    """What the clip's own geometry says."""
 
-    focal_px: float
-    log_sigma: float
-    """Standard deviation of log focal length; `PRIOR_SIGMA` if the clip says nothing."""
+    focal: FocalEstimate
+    """Its source is `clip` where that narrowed the prior, else `assumed`."""
     strides: tuple[int, ...]
     """Strides that were matched well at the anchors, one for every anchor."""
     status: tuple[str, ...]
     """What each anchor pair was: ok, rotation, still, untextured."""
 
-    @property
-    def informed(self) -> bool:
-        """True if the clip itself narrowed the focal length."""
-        return self.log_sigma < 0.7 * PRIOR_SIGMA
-
-    def with_guess(self, focal_px: float, log_sigma: float, width: int) -> "Calibration":
-        """The same evidence on a better prior: a guess from elsewhere takes the place of `PRIOR_FOV_DEG`.
-
-        All are taken as normal in log focal length; `log_sigma` is the guess's deviation, at most `PRIOR_SIGMA`.
-        """
-        prior = math.log(camera.focal_from_fov(PRIOR_FOV_DEG, width))
-        means = (math.log(self.focal_px), prior, math.log(focal_px))
-        precisions = (self.log_sigma**-2, -(PRIOR_SIGMA**-2), log_sigma**-2)
-        total = sum(precisions)
-        mean = sum(m * p for m, p in zip(means, precisions, strict=True)) / total
-        return replace(self, focal_px=math.exp(mean), log_sigma=total**-0.5)
-
-    def note(self, width: int) -> str:
-        """One line for people."""
-        fov = camera.fov_from_focal(self.focal_px, width)
-        kinds = ", ".join(f"{self.status.count(s)} {s}" for s in dict.fromkeys(self.status))
-        if self.informed:
-            error = 100 * self.log_sigma
-            return f"focal {self.focal_px:.0f} px (field of view {fov:.0f} deg) +-{error:.0f} % from the clip ({kinds})"
-        return f"focal length cannot be told from this clip ({kinds}); taking a field of view of {fov:.0f} deg"
+    @classmethod
+    def made(
+        cls, focal_px: float, sigma_log: float, strides: tuple[int, ...], status: tuple[str, ...]
+    ) -> "ClipFocal":
+        """From the numbers; says itself whether they come from the clip or from the prior."""
+        seen = ", ".join(f"{status.count(s)} {s}" for s in dict.fromkeys(status))
+        source = "clip" if sigma_log < _INFORMED * PRIOR_SIGMA else "assumed"
+        return cls(FocalEstimate(focal_px, sigma_log, source, seen), strides, status)
 
 
-def calibrate(frames: FrameReader, size: tuple[int, int]) -> Calibration:
+def find_focal(
+    frames: FrameReader,
+    size: tuple[int, int],
+    matcher: Matcher,
+    guess: Callable[[], FocalEstimate] | None = None,
+) -> FocalEstimate:
+    """Focal length of a clip of (height, width) working images: its own geometry, on a guess where that is vague.
+
+    `matcher` has begun with the clip. `guess` is a predictor's, and is asked only where it would change much.
+    """
+    own = clip_focal(frames, size, matcher).focal
+    if guess is None or own.sigma_log <= _EXACT:
+        return own
+    return on_guess(own, guess(), size[1])
+
+
+def on_guess(own: FocalEstimate, guess: FocalEstimate, width: int) -> FocalEstimate:
+    """The clip's evidence on a better prior: a guess from elsewhere takes the place of `PRIOR_FOV_DEG`.
+
+    All are taken as normal in log focal length; the guess's deviation is at most `PRIOR_SIGMA`; `width` in pixels. The
+    source is the clip where it said something by itself, else the guess's.
+    """
+    prior = math.log(camera.focal_from_fov(PRIOR_FOV_DEG, width))
+    means = (math.log(own.focal_px), prior, math.log(guess.focal_px))
+    precisions = (own.sigma_log**-2, -(PRIOR_SIGMA**-2), guess.sigma_log**-2)
+    total = sum(precisions)
+    mean = sum(m * p for m, p in zip(means, precisions, strict=True)) / total
+    source = "clip" if own.source == "clip" else guess.source
+    return FocalEstimate(math.exp(mean), total**-0.5, source, own.seen)
+
+
+def clip_focal(frames: FrameReader, size: tuple[int, int], matcher: Matcher) -> ClipFocal:
     """Shared focal length of a clip of (height, width) working images, square pixels, centred principal point."""
     height, width = size
     prior_px = camera.focal_from_fov(PRIOR_FOV_DEG, width)
-    picked = [_pick_pair(frames, int(a)) for a in _anchors(len(frames))]
+    picked = [_pick_pair(frames, int(a), matcher) for a in _anchors(len(frames))]
     if not picked:
-        return Calibration(prior_px, PRIOR_SIGMA, (), ())
+        return ClipFocal.made(prior_px, PRIOR_SIGMA, (), ())
     centre = torch.tensor(((width - 1) / 2, (height - 1) / 2), dtype=torch.float64)
-    parts = [thin(match, centre, count=300) for _, match in picked]
-    matches = epipolar.join(parts)
+    parts = [
+        Matches.of_flow(m.flow, m.covariance, m.consistent, centre, count=300) for _, m in picked
+    ]
+    matches = join(parts)
     low, high = (camera.focal_from_fov(f, width) for f in reversed(_FOV_RANGE_DEG))
     focals = torch.linspace(math.log(low), math.log(high), _CANDIDATES, dtype=torch.float64).exp()
     surprise = _surprise(matches, [camera.focal_from_fov(f, width) for f in _START_FOV_DEG], focals)
     focal_px, log_sigma = _posterior(surprise, focals, prior_px)
     final = pose.estimate(matches, torch.full((len(parts),), focal_px).double())
-    return Calibration(focal_px, log_sigma, tuple(s for s, _ in picked), final.status)
+    return ClipFocal.made(focal_px, log_sigma, tuple(s for s, _ in picked), final.status)
 
 
 def _anchors(frames: int) -> np.ndarray:
@@ -102,28 +129,33 @@ def _anchors(frames: int) -> np.ndarray:
     return np.unique(np.linspace(0, max(frames - 2, 0), min(_ANCHORS, frames - 1)).astype(int))
 
 
-def _pick_pair(frames: FrameReader, anchor: int) -> tuple[int, matching.DenseMatch]:
-    """The longest stride that still matches 65 % of the anchor's picture, and its matches."""
+def _pick_pair(frames: FrameReader, anchor: int, matcher: Matcher) -> tuple[int, DenseMatch]:
+    """The longest stride that still matches two thirds of the anchor's picture, and its matches."""
     strides = [s for s in _STRIDES if s < max(len(frames) - anchor, 2)]
-    best: tuple[float, int, matching.DenseMatch] | None = None
+    shares = []
     for stride in strides:
         grey = _grey(frames.read([anchor, anchor + stride]))
-        tensors = matching.structure_tensor(grey.float())
-        match = matching.dense_match(grey[None], tensors[None], seeded=False)
-        share = float(match.consistent.float().mean())
-        if best is None or share > best[0]:
-            best = (share, stride, match)
-        if share > 0.65:
+        shares.append(_matched(*grey))
+        if shares[-1] > _OVERLAP:
             break
-    assert best is not None
-    return best[1], best[2]
+    stride = strides[int(np.argmax(shares))]
+    pair = frames.read([anchor, anchor + stride])
+    images = torch.from_numpy(pair).permute(0, 3, 1, 2).float() / 255
+    tensors = structure_tensor(torch.from_numpy(_grey(pair)).float())
+    rows = torch.tensor([[anchor, anchor + stride]])
+    return stride, dense_match(matcher.flows(images[:1], images[1:], rows), tensors[None])
 
 
-def _grey(images: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.stack([cv2.cvtColor(i, cv2.COLOR_RGB2GRAY) for i in images]))
+def _matched(grey_1: np.ndarray, grey_2: np.ndarray) -> float:
+    """Share of image 1 (H, W) uint8 whose plain flow comes back; cheap, for the choice of the stride only."""
+    return float(trusted(dis_flow(grey_1, grey_2), dis_flow(grey_2, grey_1)).mean())
 
 
-def _surprise(matches: epipolar.Matches, starts_px: list[float], focals: Tensor) -> Tensor:
+def _grey(images: np.ndarray) -> np.ndarray:
+    return np.stack([cv2.cvtColor(i, cv2.COLOR_RGB2GRAY) for i in images])
+
+
+def _surprise(matches: Matches, starts_px: list[float], focals: Tensor) -> Tensor:
     """Negative log likelihood (pairs, candidates), at most `_PAIR_CAP` against any candidate.
 
     The moving model is tried at every candidate. The turning one has its focal length as an unknown, for its minimum
@@ -151,7 +183,7 @@ def _surprise(matches: epipolar.Matches, starts_px: list[float], focals: Tensor)
 
 
 def _moving_cost(
-    matches: epipolar.Matches, start: pose.PairPose, start_px: float, focals: Tensor, noise: Tensor
+    matches: Matches, start: pose.PairPose, start_px: float, focals: Tensor, noise: Tensor
 ) -> Tensor:
     """Cost (pairs, candidates) of the moving model refined at each focal length from a pose found at `start_px`."""
     count, batch = len(focals), len(matches.weight)
@@ -169,7 +201,7 @@ def _moving_cost(
 
 
 def _turning(
-    matches: epipolar.Matches, starts: list[pose.PairPose], starts_px: list[float], noise: Tensor
+    matches: Matches, starts: list[pose.PairPose], starts_px: list[float], noise: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Cost, log focal length and its standard deviation (pairs,) of the turning model, the best of all starts."""
     found = []
@@ -183,13 +215,13 @@ def _turning(
 
 
 def _cost(
-    fit: robust.Fit, matches: epipolar.Matches, noise: Tensor, unseen: Tensor | None = None
+    fit: minimise.Fit, matches: Matches, noise: Tensor, unseen: Tensor | None = None
 ) -> Tensor:
     """Robust half squared error (B,) in units of the noise; matches share their errors.
 
     `unseen` (B, 2 M) are matches that the model puts behind the cameras: not explained at all.
     """
-    gm = robust.geman_mcclure(fit.residuals, 3 * noise)
+    gm = minimise.costs(fit.residuals, 3 * noise)
     if unseen is not None:
         gm = gm.masked_fill(unseen, 1.0)
     return 4.5 * (matches.weight.flatten(1) * gm).sum(1) / _CORRELATED

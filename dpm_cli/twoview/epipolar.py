@@ -6,65 +6,17 @@ symmetric. The translation is a unit vector: its length cannot be known from two
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from dpm_cli.geometry import rigid
-from dpm_cli.predictors.geometric import robust
+from dpm_cli.twoview import minimise
+from dpm_cli.twoview.lines import line_terms, variance_along
+from dpm_cli.twoview.matches import Matches, both_ways, directions
 
 _BEHIND = 3.0
 """Deviations behind the camera that are more than noise."""
-
-
-@dataclass(frozen=True, eq=False)
-class Matches:
-    """M matches of each of B pairs; index 0 of the second axis is image 1 to 2, index 1 image 2 to 1. float64."""
-
-    source: Tensor
-    """(B, 2, M, 2) pixels relative to the principal point."""
-    target: Tensor
-    """(B, 2, M, 2) pixels relative to the principal point of the other image."""
-    covariance: Tensor
-    """(B, 2, M, 3) of the target: xx, xy, yy in px^2."""
-    weight: Tensor
-    """(B, 2, M) 0 where the match must not be used."""
-
-    def __getitem__(self, index) -> "Matches":
-        """Some of the pairs, as a batch; also repeats them if an index occurs twice."""
-        return Matches(
-            self.source[index], self.target[index], self.covariance[index], self.weight[index]
-        )
-
-    def thin(self, step: int) -> "Matches":
-        """Every `step`-th match."""
-        return Matches(
-            *(x[:, :, ::step] for x in (self.source, self.target, self.covariance, self.weight))
-        )
-
-
-def join(parts: list[Matches]) -> Matches:
-    """Matches of several batches, which have the same number of matches a pair, as one batch."""
-    return Matches(
-        torch.cat([p.source for p in parts]),
-        torch.cat([p.target for p in parts]),
-        torch.cat([p.covariance for p in parts]),
-        torch.cat([p.weight for p in parts]),
-    )
-
-
-def directions(pixels: Tensor, focal_px: Tensor) -> Tensor:
-    """Rays (B, ..., 3) with z = 1 of centred pixels (B, ..., 2); `focal_px` is (B,)."""
-    focal = focal_px.view(-1, *[1] * (pixels.ndim - 1))
-    return torch.cat((pixels / focal, torch.ones_like(pixels[..., :1])), -1)
-
-
-def both_ways(rotation: Tensor, translation: Tensor) -> tuple[Tensor, Tensor]:
-    """Rotation (B, 2, 3, 3) and translation (B, 2, 3) of camera 2 from 1 and of camera 1 from 2."""
-    back = rotation.mT
-    t_back = -(back @ translation[..., None])[..., 0]
-    return torch.stack((rotation, back), 1), torch.stack((translation, t_back), 1)
 
 
 def distances(rotation: Tensor, translation: Tensor, matches: Matches, focal_px: Tensor) -> Tensor:
@@ -73,14 +25,12 @@ def distances(rotation: Tensor, translation: Tensor, matches: Matches, focal_px:
     turned = directions(matches.source, focal_px) @ R.mT
     normal = torch.linalg.cross(t[:, :, None].expand_as(turned), turned)
     target = directions(matches.target, focal_px)
-    nx, ny = normal[..., 0], normal[..., 1]
-    cxx, cxy, cyy = matches.covariance.unbind(-1)
-    variance = nx * nx * cxx + 2 * nx * ny * cxy + ny * ny * cyy
+    variance = variance_along(normal[..., :2], matches.covariance)
     size = (variance + 1e-18).sqrt() / focal_px[:, None, None]
     return ((target * normal).sum(-1) / size).flatten(1)[..., None]
 
 
-def retract(state: robust.State, delta: Tensor) -> robust.State:
+def retract(state: minimise.State, delta: Tensor) -> minimise.State:
     """Move rotation by delta[:, :3] (left) and the unit translation by delta[:, 3:5] in its tangent plane."""
     t = state["translation"]
     helper = torch.eye(3, dtype=t.dtype, device=t.device)[t.abs().argmin(-1)]
@@ -100,13 +50,13 @@ def refine(
     prior: Callable[[Tensor, Tensor], Tensor] | None = None,
     correlated: Tensor | float = 1.0,
     width: float = 3.0,
-) -> robust.Fit:
+) -> minimise.Fit:
     """Robust pose from a start (B, 3, 3), (B, 3); state keys rotation, translation.
 
-    `prior(rotation, translation)` (B, P), `correlated` and `width` are as in `robust.minimise`.
+    `prior(rotation, translation)` (B, P), `correlated` and `width` are as in `minimise.minimise`.
     """
     start = {"rotation": rotation, "translation": translation}
-    return robust.minimise(
+    return minimise.minimise(
         lambda s: distances(s["rotation"], s["translation"], matches, focal_px),
         retract,
         start,
@@ -148,10 +98,7 @@ def _parallax(
     turned = directions(matches.source, focal_px) @ R.mT
     focal = focal_px[:, None, None, None]
     target = matches.target / focal
-    along = t[:, :, None, :2] - target * t[:, :, None, 2:]
-    along = along / along.norm(dim=-1, keepdim=True).clamp_min(1e-9)
-    parallax_px = ((target * turned[..., 2:] - turned[..., :2]) * along * focal).sum(-1)
-    cxx, cxy, cyy = matches.covariance.unbind(-1)
-    ax, ay = along.unbind(-1)
-    sigma = (ax * ax * cxx + 2 * ax * ay * cxy + ay * ay * cyy).sqrt()
-    return parallax_px, sigma
+    terms = line_terms(turned, target, t[:, :, None])
+    along = terms.along / terms.along.norm(dim=-1, keepdim=True).clamp_min(1e-9)
+    parallax_px = (terms.shift * along * focal).sum(-1)
+    return parallax_px, variance_along(along, matches.covariance).sqrt()

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dpm_cli.predictors.mini import Calibration
+from dpm_cli.predictors.confidence_scale import ConfidenceScale
 from dpm_cli.workshop.train.batches import Batch
 
 _BINS = 20
@@ -19,7 +19,7 @@ _BIASES = np.linspace(-2.0, 2.0, 41)
 
 
 @torch.no_grad()
-def calibrate(network: torch.nn.Module, batches: Iterable[Batch]) -> Calibration:
+def fit_confidence(network: torch.nn.Module, batches: Iterable[Batch]) -> ConfidenceScale:
     """Lines of the four maps and the motion threshold with the best mean IoU."""
     raw: list[list[Tensor]] = [[] for _ in range(4)]
     error: list[list[Tensor]] = [[] for _ in range(4)]
@@ -42,7 +42,7 @@ def calibrate(network: torch.nn.Module, batches: Iterable[Batch]) -> Calibration
     offset = ((lines[0][0], lines[1][0]), (lines[2][0], lines[3][0]))
     slope = ((lines[0][1], lines[1][1]), (lines[2][1], lines[3][1]))
     bias = float(_BIASES[np.mean(overlap, 0).argmax()]) if overlap else 0.0
-    return Calibration(offset, slope, bias)
+    return ConfidenceScale(offset, slope, bias)
 
 
 def _line(raw: np.ndarray, error: np.ndarray) -> tuple[float, float]:

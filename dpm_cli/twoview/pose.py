@@ -22,11 +22,10 @@ import torch
 from torch import Tensor
 
 from dpm_cli.geometry import rigid
-from dpm_cli.predictors.geometric import epipolar, relief, robust, turning
-from dpm_cli.predictors.geometric.epipolar import Matches
+from dpm_cli.twoview import epipolar, minimise, relief
+from dpm_cli.twoview import rotation as turning
+from dpm_cli.twoview.matches import Matches
 
-STILL_PX = 0.35
-"""A rotation that moves pixels less than this is called standing still."""
 PARALLAX_SHARE = 0.2
 """Share of matches that must move by parallax; fewer may as well be a mover before a turning camera."""
 ENOUGH = 60
@@ -85,10 +84,10 @@ def estimate(matches: Matches, focal_px: Tensor) -> PairPose:
     shift = rigid.so3_angle(turn.state["rotation"]) * focal_px
     enough = (weight > 0).sum(1) >= ENOUGH
     status = tuple(
-        "untextured" if not e else "ok" if m else "still" if s < STILL_PX else "rotation"
+        "untextured" if not e else "ok" if m else "still" if s < turning.STILL_PX else "rotation"
         for m, s, e in zip(moving.tolist(), shift.tolist(), enough.tolist(), strict=True)
     )
-    moving, turned = moving & enough, enough & (shift >= STILL_PX)
+    moving, turned = moving & enough, enough & (shift >= turning.STILL_PX)
     eye = torch.eye(3, dtype=R.dtype, device=R.device).expand_as(R)
     still = torch.where(turned[:, None, None], turn.state["rotation"], eye)
     spread = move.covariance.diagonal(dim1=1, dim2=2) * _sharing(matches)[:, None] / ABSORBED
@@ -103,7 +102,7 @@ def estimate(matches: Matches, focal_px: Tensor) -> PairPose:
     )
 
 
-def fit_motion(matches: Matches, focal_px: Tensor, turned: Tensor) -> robust.Fit:
+def fit_motion(matches: Matches, focal_px: Tensor, turned: Tensor) -> minimise.Fit:
     """Best moving-camera pose over all starts; `turned` (B, 3, 3) is the rotation-only solution."""
     axes = torch.eye(3, dtype=turned.dtype, device=turned.device)
     starts = [
@@ -174,12 +173,12 @@ def sampled(
     return rotations, translations
 
 
-def _cost(fit: robust.Fit, matches: Matches, focal_px: Tensor, group: int) -> Tensor:
+def _cost(fit: minimise.Fit, matches: Matches, focal_px: Tensor, group: int) -> Tensor:
     """Robust cost (B,) at the smallest noise of each group of `group` starts, plus what lies behind the cameras."""
     noise = fit.noise.view(-1, group).amin(1).repeat_interleave(group)
     weight = matches.weight.flatten(1)
     R, t = fit.state["rotation"], fit.state["translation"]
-    gm = robust.geman_mcclure(fit.residuals, WIDTH * noise)
+    gm = minimise.costs(fit.residuals, WIDTH * noise)
     gm = gm.masked_fill(epipolar.behind(R, t, matches, focal_px), 1.0)
     cost = (weight * gm).sum(1)
     front = epipolar.facing(R, t, matches, focal_px).abs()
