@@ -33,9 +33,11 @@ NAMES = (
 SIZE, FRAMES = (192, 288), 8
 
 
-def clips(output, split, index):
-    """(camera, truth) of every clip, rendered where it is not there yet."""
+def clips(output, split, index, cameras=CAMERAS):
+    """(camera, folder, truth) of every clip, rendered where it is not there yet."""
     for number, camera in enumerate(CAMERAS, index):
+        if camera not in cameras:
+            continue
         folder = output / "clips" / f"{number}_{camera}"
         if not folder.is_dir():
             render_files(
@@ -51,12 +53,12 @@ def clips(output, split, index):
         yield camera, folder, read_synth(folder)[0]
 
 
-def epe(run, truth):
+def epe(result, truth):
     """Mean four-map EPE of neighbours, from the run's points and scene flow."""
     found = []
-    for t in range(len(run) - 1):
-        first, second = run.frame(t), run.frame(t + 1)
-        K, poses = run.intrinsics, run.cam2world
+    for t in range(len(result) - 1):
+        first, second = result.frame(t), result.frame(t + 1)
+        K, poses = result.intrinsics, result.cam2world
         own, other = (f.points(poses[i], K[i]) for f, i in ((first, t), (second, t + 1)))
         world = np.stack(
             (
@@ -89,10 +91,10 @@ def make_prior(folder, name, truth, other, seed):
     return folder
 
 
-def score(run, truth):
+def score(result, truth):
     """The numbers of one run."""
-    values = score_sequence(run, truth).values
-    values["epe"] = epe(run, truth)
+    values = score_sequence(result, truth).values
+    values["epe"] = epe(result, truth)
     return {name: values[name] for name in NAMES if name in values}
 
 
@@ -104,45 +106,46 @@ def main():
     parser.add_argument("--models", nargs="+", default=["geometric", "dpm-mini"])
     parser.add_argument("--split", default="val")
     parser.add_argument("--index", type=int, default=40)
+    parser.add_argument("--cameras", nargs="+", default=CAMERAS)
     parser.add_argument(
         "--priors", nargs="+", default=["none", "0.04", "0.08", "0.16", *oracle_prior.WRONG]
     )
     options = parser.parse_args()
-    rows, previous = [], None
-    found = list(clips(options.output, options.split, options.index))
-    for number, (camera, folder, truth) in enumerate(found):
-        previous = found[(number + 1) % len(found)][2]
-        other = np.stack([previous.depth[t] for t in range(len(previous))])
-        other = 1 / np.where((other > 0) & np.isfinite(other), other, np.inf)
-        images = sorted(
-            str(p) for p in next(p for p in folder.iterdir() if p.is_dir()).glob("*.png")
-        )
+    found = list(clips(options.output, options.split, options.index, options.cameras))
+    rows = []
+    for place, (camera, folder, truth) in enumerate(found):
+        other = inverse_of(found[(place + 1) % len(found)][2])
         for prior in options.priors:
             maps = "none"
             if prior != "none":
-                maps = str(
-                    make_prior(
-                        options.output / "priors" / f"{number}_{prior}", prior, truth, other, number
-                    )
-                )
+                target = options.output / "priors" / f"{folder.name}_{prior}"
+                seed = int(folder.name.split("_")[0])
+                maps = str(make_prior(target, prior, truth, other, seed))
             for model in options.models:
-                settings = ReconstructSettings(
-                    model=model, prior=maps, prior_kind="metric", formats=()
-                )
-                out = options.output / "runs" / f"{number}_{prior}_{model}"
-                run = reconstruct(images, out, settings, overwrite=out.exists())
-                rows.append(
-                    {"clip": f"{number} {camera}", "model": model, "prior": prior}
-                    | score(run, truth)
-                )
+                out = options.output / "runs" / f"{folder.name}_{prior}_{model}"
+                row = {"clip": folder.name, "camera": camera, "model": model, "prior": prior}
+                rows.append(row | score(run(folder, out, model, maps), truth))
                 print(line(rows[-1]), flush=True)
     (options.output / "prior_table.json").write_text(json.dumps(rows, indent=1))
     print_means(rows)
 
 
+def inverse_of(truth):
+    """True inverse depth (T, H, W) of a clip, 0 in the sky."""
+    depth = np.stack([truth.depth[t] for t in range(len(truth))])
+    return 1 / np.where((depth > 0) & np.isfinite(depth), depth, np.inf)
+
+
+def run(folder, out, model, maps):
+    """Reconstruct a clip with a folder of maps, or without a prior."""
+    images = next(p for p in folder.iterdir() if p.is_dir()).glob("*.png")
+    settings = ReconstructSettings(model=model, prior=maps, prior_kind="metric", formats=())
+    return reconstruct(sorted(map(str, images)), out, settings, overwrite=out.exists())
+
+
 def line(row):
     numbers = " ".join(f"{n} {row[n]:.3f}" for n in NAMES if n in row)
-    return f"{row['clip']:8} {row['model']:9} {row['prior']:9} {numbers}"
+    return f"{row['clip']:9} {row['model']:9} {row['prior']:9} {numbers}"
 
 
 def print_means(rows):
@@ -154,8 +157,7 @@ def print_means(rows):
                 some = [
                     r
                     for r in rows
-                    if r["clip"].split()[1] in cameras
-                    and (r["model"], r["prior"]) == (model, prior)
+                    if r["camera"] in cameras and (r["model"], r["prior"]) == (model, prior)
                 ]
                 if some:
                     mean = {

@@ -17,8 +17,8 @@ class FocalEstimate:
     sigma_log: float
     """Standard deviation of its logarithm; 0 where it was given."""
     source: Source
-    """given by the user, found by the clip's own geometry, a network's guess, a depth prior's beside the clip's, assumed
-    for want of anything better, what the predictor's point maps hold, or refined on all flows together."""
+    """given by the user, found by the clip's own geometry, a network's guess, a depth prior's beside the clip's,
+    assumed for want of anything better, what the predictor's point maps hold, or refined on all flows together."""
     seen: str = ""
     """What the source saw, for people; empty where there is nothing to say."""
 
