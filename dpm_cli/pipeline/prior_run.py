@@ -75,7 +75,7 @@ def ask_prior(
     source = load_prior(name, kind, clip, device, dtype)
     if source is None:
         if name == "auto":
-            reporter.detail(MISSING)
+            reporter.note(MISSING)
         return None
     return ClipPrior(estimate_clip(clip, source, folder, reporter), source.info)
 

@@ -16,8 +16,8 @@ from dpm_cli.weights.table import TABLE
 ROWS = tuple(entry for entry in TABLE if entry.role == "prior")
 """From the smallest to the largest."""
 MISSING = (
-    "no depth prior: `dpm models pull moge-2-small` gets one (MIT, 140 MB) that knows still cameras, sky, "
-    "focal length and metres; --prior none if that is meant"
+    "no depth prior at hand: `dpm models pull moge-2-small` gets one (MIT, 140 MB); "
+    "--prior none if that is meant"
 )
 
 
