@@ -64,14 +64,16 @@ def tiny_multi_view(config=TINY_VDPM):
 def tiny_moge(config=TINY_MOGE):
     """A random MoGe whose maps look like a pinhole view: its finest u and v reach the points."""
     network = perturb(MogeNetwork(config))
+    network.encoder.image_mean.fill_(0.45)
+    network.encoder.image_std.fill_(0.23)
+    gains = {
+        "neck.input_blocks.4.weight": 3.0,
+        "points_head.input_blocks.4.weight": 2.0,
+        "points_head.output_blocks.4.weight": 0.5,
+    }
     with torch.no_grad():
-        network.encoder.image_mean.fill_(0.45)
-        network.encoder.image_std.fill_(0.23)
-        for weight, gain in (
-            (network.neck.input_blocks[4].weight, 3.0),
-            (network.points_head.input_blocks[4].weight, 2.0),
-            (network.points_head.output_blocks[4].weight, 0.5),
-        ):
+        for name, gain in gains.items():
+            weight = network.get_parameter(name)
             weight.mul_(0.2)
             weight[[0, 1], [0, 1]] += gain
     return network

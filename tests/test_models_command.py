@@ -90,9 +90,10 @@ def test_a_depth_prior_is_listed_imported_and_verified(store, tmp_path):
 
 @pytest.mark.parametrize("row", ["moge-2-small", "moge-2-base", "moge-2-large"])
 def test_the_size_of_a_depth_prior_tells_its_row(row):
-    entry = entry_named(row)
-    assert _row_by_size({"predictor": "moge-2", "parameters": entry.parameters + 390}) == row
-    assert _row_by_size({"predictor": "vdpm", "parameters": entry.parameters}) is None
+    count = entry_named(row).parameters
+    assert count is not None
+    assert _row_by_size({"predictor": "moge-2", "parameters": count + 390}) == row
+    assert _row_by_size({"predictor": "vdpm", "parameters": count}) is None
 
 
 def test_import_as_a_named_row_and_refusals(store, dust3r, tmp_path):

@@ -105,8 +105,10 @@ def moge_modules(net, arrays):
             out[name] = value[:, :8] if "ch8" in kind else value
         elif kind == "uv":
             cells, aspect = rest.split("_a")
-            grid = tuple(map(int, cells.split("x")))
-            out[name] = view_plane(grid, float(aspect), torch.device("cpu")).movedim(0, -1)
+            rows, columns = map(int, cells.split("x"))
+            out[name] = view_plane((rows, columns), float(aspect), torch.device("cpu")).movedim(
+                0, -1
+            )
         elif name.endswith(".optimum"):
             points = given[f"solver.{rest.split('.')[0]}.points"]
             mask = given.get(f"solver.{rest.split('.')[0]}.mask", torch.ones(points.shape[:3]))
@@ -126,7 +128,8 @@ def moge_modules(net, arrays):
     out |= {f"{name}.out": block(given[f"{name}.x"]) for name, block in blocks.items()}
     out["remap.points"] = remap(given["remap.raw"].movedim(-1, 1))
     for name in ("upsample", "upsample_down"):
-        out[f"{name}.out"] = resized_output(given[f"{name}.x"], given[f"{name}.out"].shape[-2:])
+        height, width = given[f"{name}.out"].shape[-2:]
+        out[f"{name}.out"] = resized_output(given[f"{name}.x"], (height, width))
     return out
 
 

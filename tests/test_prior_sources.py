@@ -193,6 +193,7 @@ def test_moge_gives_metric_depth_sky_and_focal_length_at_the_images_size():
     assert not (found.valid & found.sky).any()
     assert np.isfinite(found.inverse_depth).all()
     assert (found.inverse_depth[found.valid] > 0).all()
+    assert found.focal_px is not None
     assert found.focal_px > 0
     assert MogePrior(tiny_moge(), prior.info, CPU, torch.float32).tokens == 300
 
@@ -212,9 +213,11 @@ def test_what_is_named_is_what_is_loaded(tmp_path, monkeypatch):
     torch.save(public_moge(tiny_moge()), tmp_path / "model.pt")
     for name in ("moge-2-large", "moge-2-small"):
         import_weights(tmp_path / "model.pt", name, SilentReporter())
-    assert load("auto").info.name == "moge-2-small"
-    assert load("moge-2-large").info.name == "moge-2-large"
-    assert load("moge-2-large").info.weights_licence.startswith("MIT")
+    for name, row in (("auto", "moge-2-small"), ("moge-2-large", "moge-2-large")):
+        source = load(name)
+        assert source is not None
+        assert source.info.name == row
+        assert source.info.weights_licence.startswith("MIT")
     write(tmp_path / "maps", "npz", 0, depth_of(0))
     with pytest.raises(DpmError, match="1 maps for 3 frames"):
         load(str(tmp_path / "maps"))

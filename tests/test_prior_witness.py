@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from dpm_cli.focal import FocalEstimate
 from dpm_cli.prior.affine import Affine, fit_affine, weighted_median
 from dpm_cli.prior.combine import combine
 from dpm_cli.prior.estimate import PriorEstimate
-from dpm_cli.prior.focal import combined, prior_focal
+from dpm_cli.prior.focal import combined, prior_focal, with_prior
 from dpm_cli.prior.links import Links, joint_scales, link_frames
 from dpm_cli.prior.store import PriorStore
 from dpm_cli.prior.witness import (
@@ -190,17 +191,25 @@ def test_focal_lengths_are_weighed_and_the_less_certain_one_loses_a_contradictio
     mean, sigma = combined((1.0, 0.1), (1.0, 0.1))
     assert mean == pytest.approx(1)
     assert sigma == pytest.approx(0.1 / 2**0.5)
-    assert combined((1.0, 0.1), (9.0, np.inf)) == (1.0, 0.1)
     assert combined((2.0, 0.2), (1.0, 0.02))[0] == pytest.approx(1.0, abs=0.01)
     store = PriorStore(tmp_path)
     plain = np.ones((2, 2), np.float32)
     for t, focal_px in enumerate((100.0, None, 110.0, 300.0)):
         store.write(t, PriorEstimate(plain, plain > 0, plain < 0, 0.1, 0.1, True, focal_px, 0.08))
-    assert np.exp(prior_focal(store, 4)[0]) == pytest.approx(110)
-    assert prior_focal(store, 4)[1] > 0.08
-    assert prior_focal(PriorStore(tmp_path), 2)[0] == pytest.approx(np.log(100))
+    said = prior_focal(store, 4)
+    assert said is not None
+    assert np.exp(said[0]) == pytest.approx(110)
+    assert said[1] > 0.08
+    own = FocalEstimate(110.0, 0.2, "clip")
+    both = with_prior(own, store, 4, "a prior")
+    assert both is not None
+    assert both.focal_px == pytest.approx(110)
+    assert both.source == "prior"
+    assert both.sigma_log < said[1]
+    assert "from a prior and the clip" in str(both.note(200))
     store.write(0, PriorEstimate(plain, plain > 0, plain < 0, 0.1, 0.1, True))
     assert prior_focal(store, 2) is None
+    assert with_prior(own, store, 2, "a prior") is None
 
 
 def test_the_weighted_median_of_nothing_is_nothing():
