@@ -122,3 +122,9 @@ def test_an_interrupted_run_goes_on_with_the_same_prior_and_gives_the_same(
     np.testing.assert_array_equal(resumed.arrays("depth"), whole.arrays("depth"))
     with pytest.raises(UsageError, match="other settings"):
         reconstruct(photos, tmp_path / "run", replace(maps, prior_kind="depth"))
+
+
+def test_a_prior_that_is_not_there_is_said_before_anything_is_written(photos, tmp_path):
+    with pytest.raises(UsageError, match="--prior nowhere: give auto, none"):
+        reconstruct(photos, tmp_path / "run", replace(PLAIN, prior="nowhere"))
+    assert not (tmp_path / "run").exists()

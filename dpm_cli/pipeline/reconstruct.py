@@ -33,6 +33,7 @@ from dpm_cli.pipeline.run_state import WORK, clear_own_files, examine_folder
 from dpm_cli.pipeline.stopwatch import Stopwatch
 from dpm_cli.predictors import load_predictor
 from dpm_cli.predictors.protocol import Predictor
+from dpm_cli.prior.choose import find_prior
 from dpm_cli.prior.focal import with_prior
 from dpm_cli.progress import Reporter, SilentReporter
 from dpm_cli.sequence import RunWriter, Sequence4D
@@ -125,6 +126,7 @@ def reconstruct_many(
     reporter = reporter or SilentReporter()
     device = pick_device(settings.device)
     dtype = pick_dtype(settings.dtype, device)
+    find_prior(settings.prior, device)  # what is wrong with it is said before any work
     predictor = load_predictor(settings.model, weights=settings.weights, device=device, dtype=dtype)
     for note in predictor.info.notes:
         reporter.note(note)

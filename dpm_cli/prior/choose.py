@@ -21,44 +21,52 @@ MISSING = (
 )
 
 
-def load_prior(
-    name: str, kind: PriorKind, clip: Clip, device: torch.device, dtype: torch.dtype
-) -> PriorSource | None:
-    """The source that `name` asks for; None for `none`, and for `auto` where nothing is at hand.
+def find_prior(name: str, device: torch.device) -> Record | Path | None:
+    """What `name` asks for: weights that are here, a folder, or None for `none` and where `auto` finds nothing.
 
     Args:
         name: `auto` (the smallest network that is here on a CPU, else the largest), `none`, a row of
             `dpm models list`, or a folder.
+        device: where a network would run.
+
+    Raises:
+        UsageError: there is no such prior.
+        WeightsError: the network's weights are not here.
+    """
+    rows = {entry.name: entry for entry in ROWS}
+    if name == "auto":
+        here = [record for entry in ROWS if (record := read_record(entry))]
+        return None if not here else here[0] if device.type == "cpu" else here[-1]
+    if name in rows:
+        record = read_record(rows[name])
+        if record is None:
+            raise WeightsError(f"{name} is not on this machine: `dpm models pull {name}`")
+        return record
+    if name != "none" and not Path(name).is_dir():
+        raise UsageError(
+            f"--prior {name}: give auto, none, {', '.join(rows)}, or a folder of depth"
+        )
+    return None if name == "none" else Path(name)
+
+
+def load_prior(
+    name: str, kind: PriorKind, clip: Clip, device: torch.device, dtype: torch.dtype
+) -> PriorSource | None:
+    """The source that `name` asks for, see `find_prior`.
+
+    Args:
+        name: of a prior.
         kind: of the maps in a folder.
         clip: the decoded clip.
         device: where a network runs.
         dtype: its autocast type.
 
     Raises:
-        UsageError: there is no such prior.
         InputError: the folder does not fit the clip.
         WeightsError: the network's weights are not here, or wrong.
     """
-    if name == "none":
-        return None
-    rows = {entry.name: entry for entry in ROWS}
-    if name == "auto":
-        here = [record for entry in ROWS if (record := read_record(entry))]
-        if not here:
-            return None
-        return _network(here[0] if device.type == "cpu" else here[-1], device, dtype)
-    if name in rows:
-        record = read_record(rows[name])
-        if record is None:
-            raise WeightsError(f"{name} is not on this machine: `dpm models pull {name}`")
-        return _network(record, device, dtype)
-    if not Path(name).is_dir():
-        raise UsageError(
-            f"--prior {name}: give auto, none, {', '.join(rows)}, or a folder of depth"
-        )
-    return FolderPrior(Path(name), kind, clip)
-
-
-def _network(record: Record, device: torch.device, dtype: torch.dtype) -> PriorSource:
-    info = PriorInfo(record.name, record.sha256, record.licence, "MoGe-2")
-    return load_moge(Path(record.path), info, device, dtype)
+    found = find_prior(name, device)
+    if isinstance(found, Record):
+        info = PriorInfo(found.name, found.sha256, found.licence, "MoGe-2")
+        return load_moge(Path(found.path), info, device, dtype)
+    return None if found is None else FolderPrior(found, kind, clip)
