@@ -34,6 +34,8 @@ _SCALE_SIGMA = 0.01
 _NO_SHIFT = 1e-6
 _EDGE_PX = 5
 """Pixels within which edges of a prior may be displaced."""
+_EDGE_SIGMA = 0.25
+"""Largest deviation that an edge makes: a blurred edge still knows more than a guess."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +97,8 @@ class Witness:
         edge = cv2.morphologyEx(
             log_inverse, cv2.MORPH_GRADIENT, np.ones((_EDGE_PX, _EDGE_PX), np.uint8)
         )
-        sigma = np.hypot(self.sigma_log, edge / 2) / np.sqrt(max(self.trust, 1e-12))
+        sigma = np.hypot(self.sigma_log, np.minimum(edge / 2, _EDGE_SIGMA))
+        sigma = sigma / np.sqrt(max(self.trust, 1e-12))
         sigma = np.where(own.valid & (self.trust > 0), sigma, np.inf)
         return WitnessFrame(-log_inverse, sigma.astype(np.float32), own.sky & (self.trust > 0))
 
