@@ -357,7 +357,8 @@ def _fuse(
 ) -> dict[str, float]:
     """Write the frames; returns what the manifest says of their quality."""
     name = job.machine.predictor.info.name
-    witness, scale = (heard.witness, heard.scale) if heard else (None, None)
+    believed = heard is not None and heard.witness.trust > 0
+    witness, scale = (heard.witness, heard.scale) if heard and believed else (None, None)
     with job.watch.time("fuse"):
         return fuse_run(
             clip,
