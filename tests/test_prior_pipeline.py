@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
@@ -11,9 +12,11 @@ from oracle import OraclePredictor
 
 from dpm_cli.config import ReconstructSettings
 from dpm_cli.errors import InterruptedRunError, UsageError
+from dpm_cli.pair_flow import flow_of_pair
 from dpm_cli.pipeline import reconstruct
 from dpm_cli.predictors import LOADERS
 from dpm_cli.prior.folder import FolderPrior
+from dpm_cli.progress import SilentReporter
 from dpm_cli.sequence import Sequence4D, read_manifest
 from dpm_cli.workshop.synthetic import render_clip, scene_seed
 from dpm_cli.workshop.synthetic.sequence_truth import sequence_arrays
@@ -128,3 +131,18 @@ def test_a_prior_that_is_not_there_is_said_before_anything_is_written(photos, tm
     with pytest.raises(UsageError, match="--prior nowhere: give auto, none"):
         reconstruct(photos, tmp_path / "run", replace(PLAIN, prior="nowhere"))
     assert not (tmp_path / "run").exists()
+
+
+def test_two_images_take_a_prior_too(exact, photos, tmp_path):
+    depth, focal_px = exact
+    inverse = 1 / np.where(depth > 0, depth, np.inf)
+    oracle_prior.write_maps(tmp_path / "maps", inverse[:2], depth[:2] == 0, focal_px[:2])
+    settings = replace(
+        PLAIN, prior=str(tmp_path / "maps"), prior_kind="metric", formats=("flo", "preview")
+    )
+    images = [Path(photos) / f"{t:03d}.png" for t in range(2)]
+    flow_of_pair(*images, tmp_path / "pair", settings, overwrite=False, reporter=SilentReporter())
+    with np.load(tmp_path / "pair" / "flow.npz") as found:
+        assert str(found["scale"]) == "metric"
+        known = found["valid"][0] & (depth[0] > 0)
+        assert np.median(found["depth"][0][known] / depth[0][known]) == pytest.approx(1, abs=0.03)
