@@ -12,12 +12,18 @@ from oracle import OraclePredictor
 
 from dpm_cli.config import ReconstructSettings
 from dpm_cli.errors import InterruptedRunError, UsageError
+from dpm_cli.focal import FocalEstimate
 from dpm_cli.pair_flow import flow_of_pair
+from dpm_cli.passes.fusion import AlignedPasses
+from dpm_cli.passes.store import PassStore
 from dpm_cli.pipeline import reconstruct
+from dpm_cli.pipeline.align_run import AlignedRun
+from dpm_cli.pipeline.prior_run import _without_odd_passes
 from dpm_cli.predictors import LOADERS
 from dpm_cli.prior.folder import FolderPrior
 from dpm_cli.progress import SilentReporter
 from dpm_cli.sequence import Sequence4D, read_manifest
+from dpm_cli.structures import Cameras
 from dpm_cli.workshop.synthetic import render_clip, scene_seed
 from dpm_cli.workshop.synthetic.sequence_truth import sequence_arrays
 
@@ -90,6 +96,40 @@ def test_relative_depth_leaves_the_scale_as_it_was(photos, maps, tmp_path):
     assert manifest_of(tmp_path / "run")["scale"]["status"] == "arbitrary"
 
 
+class Asking(OraclePredictor):
+    """Does not know the focal length that its maps have, and remembers what it was told."""
+
+    def prepare(self, clip, intrinsics):
+        super().prepare(clip, intrinsics)
+        if intrinsics is not None:
+            self.told_px.append(intrinsics[0, 0])
+            return None
+        return FocalEstimate(90.0, 0.3, "assumed")
+
+    def __init__(self, truth):
+        super().__init__(truth)
+        self.told_px = []
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_a_prior_tells_the_focal_length_unless_it_is_refused(
+    truth, exact, photos, tmp_path, monkeypatch, right
+):
+    predictor = Asking(truth)
+    monkeypatch.setitem(LOADERS, "oracle", lambda weights, device, dtype: predictor)
+    depth, focal_px = exact
+    inverse = 1 / np.where(depth > 0, depth, depth.max())
+    if not right:
+        inverse = oracle_prior.wrong("inverted", inverse, inverse)
+    oracle_prior.write_maps(tmp_path / "maps", inverse, np.zeros(depth.shape, bool), focal_px)
+    settings = replace(PLAIN, prior=str(tmp_path / "maps"))
+    reconstruct(photos, tmp_path / "run", settings)
+    assert predictor.told_px == pytest.approx([focal_px[0]], rel=0.05)
+    manifest = manifest_of(tmp_path / "run")
+    assert manifest["prior"].get("refused", False) is not right
+    assert any("and the clip" in note for note in manifest["notes"]) is right
+
+
 @pytest.mark.parametrize("kind", oracle_prior.WRONG)
 def test_a_wrong_prior_changes_nothing_but_the_notes(exact, photos, tmp_path, kind):
     depth, focal_px = exact
@@ -104,7 +144,6 @@ def test_a_wrong_prior_changes_nothing_but_the_notes(exact, photos, tmp_path, ki
     np.testing.assert_array_equal(found.cam2world, plain.cam2world)
     manifest = manifest_of(tmp_path / "run")
     assert manifest["scale"]["status"] == "arbitrary"
-    assert manifest["prior"]["refused"]
     assert any("contradicts what parallax knows" in note for note in manifest["notes"])
 
 
@@ -141,8 +180,34 @@ def test_two_images_take_a_prior_too(exact, photos, tmp_path):
         PLAIN, prior=str(tmp_path / "maps"), prior_kind="metric", formats=("flo", "preview")
     )
     images = [Path(photos) / f"{t:03d}.png" for t in range(2)]
-    flow_of_pair(*images, tmp_path / "pair", settings, overwrite=False, reporter=SilentReporter())
+    flow_of_pair(
+        images[0],
+        images[1],
+        tmp_path / "pair",
+        settings,
+        overwrite=False,
+        reporter=SilentReporter(),
+    )
     with np.load(tmp_path / "pair" / "flow.npz") as found:
         assert str(found["scale"]) == "metric"
         known = found["valid"][0] & (depth[0] > 0)
         assert np.median(found["depth"][0][known] / depth[0][known]) == pytest.approx(1, abs=0.03)
+
+
+@pytest.mark.parametrize(("status", "kept"), [("oosss", "sss"), ("oooss", "oooss"), ("ooo", "ooo")])
+def test_parallax_that_few_passes_see_is_not_believed(tmp_path, status, kept):
+    count = len(status)
+    cameras = Cameras(
+        np.tile(np.eye(4), (count, 1, 1)), np.tile(np.eye(3), (count, 1, 1)), np.ones(count, bool)
+    )
+    passes = AlignedPasses(
+        PassStore(tmp_path),
+        np.array([(0, 1)] * count),
+        np.zeros((count, 2)),
+        np.ones(count, bool),
+        cameras,
+    )
+    run = AlignedRun(passes, np.zeros(count, np.int64), FocalEstimate(1.0, 0.0, "given"), ())
+    words = np.array(["ok" if s == "o" else "still" for s in status])
+    left = words[_without_odd_passes(run, words).passes.usable]
+    assert "".join(w[0] for w in left) == kept

@@ -33,6 +33,8 @@ from dpm_cli.structures import Clip
 
 _INFORMED_SIGMA = 0.3
 """Relative error of depth up to which parallax is taken to know it."""
+_MOVING_SHARE = 0.5
+"""Share of the passes of a shot that must see the camera move."""
 _STATIC = 0.25
 """Least weight of a flow that neither moves by itself nor is hidden."""
 _METRIC_SIGMA = 0.05
@@ -86,6 +88,7 @@ def hear_prior(
     """Align the prior with the run, judge it, and bring the run to metres if the prior knows them."""
     chunks = passes.read_chunks()
     spacing = grid_spacing(clip.size, len(chunks["pairs"]))
+    alone, aligned = aligned, _without_odd_passes(aligned, chunks["status"])
     grid = _run_grid(aligned, chunks, clip.size, spacing)
     said, metric = _prior_grid(prior.store, len(clip), spacing)
     typical = typical_inverse(said, grid.shot)
@@ -98,13 +101,28 @@ def hear_prior(
     if trust == 0:
         note = f"{name} contradicts what parallax knows and was not used"
         reporter.note(note)
-        return HeardPrior(aligned, witness, None, (note,))
+        return HeardPrior(alone, witness, None, (note,))
     note = f"depth also from {name}: expected error {100 * sigma_log:.0f} %"
     reporter.note(note)
     if not metric:
         return HeardPrior(aligned, witness, None, (note,))
     aligned, witness, scale = _in_metres(aligned, witness, grid, said, name)
     return HeardPrior(aligned, witness, scale, (note,))
+
+
+def _without_odd_passes(aligned: AlignedRun, status: np.ndarray) -> AlignedRun:
+    """Without the few passes that see a camera move which most see stand still or turn.
+
+    What they call parallax moves by itself, and they are sure of a wrong depth.
+    """
+    passes = aligned.passes
+    usable = passes.usable.copy()
+    shot = aligned.shot[passes.pairs[:, 0]]
+    for s in np.unique(shot):
+        mine = (shot == s) & passes.usable
+        if mine.any() and (status[mine] == "ok").mean() < _MOVING_SHARE:
+            usable[mine & (status == "ok")] = False
+    return replace(aligned, passes=replace(passes, usable=usable))
 
 
 def _run_grid(
