@@ -316,7 +316,7 @@ def flow_case(share: float, length: float, sigma: float = 0.1):
     flow = torch.zeros(1, 2, height, width, 2)
     flow[..., 0] = 2.5
     error = torch.where(back, 0.0, 30.0)
-    match = DenseMatch(flow, error, torch.zeros(1, 2, height, width, 3), back)
+    match = DenseMatch(flow, error, error, torch.zeros(1, 2, height, width, 3), back)
     ones = torch.ones(2, height, width)
     scene = PairScene(ones / 2, sigma * ones, -ones, ones, other[:, :3, :3], other[:, :3, 3])
     return fill_flow(own, other, match, scene, focal.expand(2), torch.zeros(2))[..., 0], back[0]

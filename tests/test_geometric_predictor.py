@@ -8,12 +8,13 @@ import numpy as np
 import plane_world as world
 import pytest
 import torch
-from dpm_cli.matching.seeds import flow_starts
 
 from dpm_cli.focal import FocalEstimate
 from dpm_cli.focal.clip import PRIOR_FOV_DEG, PRIOR_SIGMA, find_focal, on_guess
 from dpm_cli.geometry import camera, rigid
-from dpm_cli.matching.dis import consistency_error, dis_flow, pair_flows
+from dpm_cli.matching.consistency import consistency_error
+from dpm_cli.matching.dis import dis_flow, pair_flows
+from dpm_cli.matching.matcher import Matcher
 from dpm_cli.predictors.geometric import GeometricPredictor
 from dpm_cli.structures import Clip
 
@@ -225,7 +226,9 @@ def path_images(fov_deg, step, turn, frames=6):
 )
 def test_focal_length_from_a_clip(step, turn):
     images, focal_px = path_images(72, step, turn)
-    found = find_focal(Frames(images), SIZE)
+    matcher = Matcher(1)
+    matcher.begin(Frames(images))
+    found = find_focal(Frames(images), SIZE, matcher)
     assert found.source == "clip"
     assert abs(math.log(found.focal_px / focal_px)) < 0.1
 
@@ -279,15 +282,10 @@ def test_flow_too_far_for_dis_is_found_from_features():
     assert math.degrees(rigid.so3_angle(R @ cam2world[:3, :3])) < 1
 
 
-def test_flat_pictures_have_no_flow_start():
-    flat = np.full(SIZE, 90, np.uint8)
-    assert flow_starts(flat, flat) is None
-
-
 def test_pair_flows_find_a_shift_and_agree_both_ways():
     image = world.texture(3, 160)[None]
     shifted = torch.roll(image, (2, 5), (2, 3))
-    for preset in ("medium", "fine"):
+    for preset in ("medium", "sharp"):
         flow = pair_flows(image, shifted, preset)
         inner = flow[0, :, 30:-30, 30:-30]
         expected = torch.tensor([[5.0, 2.0], [-5.0, -2.0]])[:, None, None]
