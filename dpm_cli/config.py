@@ -1,9 +1,16 @@
-"""Every knob of a run, once: the command line fills these, the manifest stores them, resuming compares them."""
+"""Every knob of a run, once: the command line fills these, the manifest stores them, resuming compares them.
 
+The words under a field are the help of its option; its default is the option's.
+"""
+
+import ast
 import dataclasses
 import hashlib
+import inspect
 import json
 from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -11,6 +18,8 @@ from dpm_cli.errors import UsageError
 
 RUN_FORMATS = ("ply", "flo", "masks", "preview")
 PriorKind = Literal["depth", "inverse", "metric"]
+ENVIRONMENT = ("model", "weights", "device", "dtype", "prior")
+"""Settings that an environment variable may give: DPM_MODEL and so on."""
 
 
 @dataclass(frozen=True)
@@ -18,15 +27,15 @@ class ClipSettings:
     """Which frames of the input are used, and at what size."""
 
     size: int | None = None
-    """Long side of the working images in pixels; None = the predictor's default."""
+    """Long side of the working images, pixels. Default: the predictor's."""
     fps: float | None = None
-    """Frames per second to keep; excludes `stride`."""
+    """Frames per second to keep; not together with a stride."""
     stride: int = 1
     """Keep every n-th frame."""
     start: float | None = None
-    """First time in seconds."""
+    """First second."""
     end: float | None = None
-    """Last time in seconds."""
+    """Last second."""
     max_frames: int | None = None
     """At most this many frames."""
 
@@ -36,29 +45,36 @@ class ReconstructSettings:
     """What decides the numbers of a run; two runs with equal settings and input are the same run."""
 
     model: str = "auto"
+    """auto (the best that needs no download), {predictors}."""
     weights: str | None = None
+    """Weights file for the model."""
     device: str = "auto"
+    """auto, cpu, cuda or mps."""
     dtype: str = "auto"
+    """auto, float32, bfloat16 or float16."""
     batch_size: int | None = None
-    """Pairs at a time; None = chosen from the free memory, then frozen in the manifest."""
+    """Pairs at a time, or auto: by the free memory, then kept for the whole run."""
     clip: ClipSettings = ClipSettings()
     pairs: str = "auto"
-    """`auto`, `complete`, strides such as `1,2,4,8`, or `window:N` for a predictor that sees N frames at once."""
+    """auto, complete, strides such as 1,2,4,8, or window:N for a predictor that sees N frames at once."""
     fov_deg: float | None = None
-    """Horizontal field of view of the source in degrees."""
+    """Horizontal field of view of the source, degrees."""
     intrinsics: str | None = None
-    """`fx,fy,cx,cy` in source pixels, or a file that holds them."""
+    """fx,fy,cx,cy in source pixels, or a file with them."""
     per_frame_focal: bool = False
+    """The lens zooms during the clip."""
     mask_dir: str | None = None
-    """Folder of masks of moving things, one per frame in natural order, non-zero = moves."""
+    """Folder of your masks of moving things, one a frame in natural order, non-zero = moves."""
     prior: str = "auto"
-    """Depth prior: `auto`, `none`, a row of `dpm models list`, or a folder with one map a frame."""
+    """Depth prior: auto, none, moge-2-small (-base, -large), or a folder with a depth map a frame."""
     prior_kind: PriorKind = "depth"
-    """What the maps of a folder hold: z up to scale, its inverse up to scale and shift, or metres."""
+    """What the maps of a folder hold: depth (z up to scale), inverse (of it, up to scale and shift), or metric."""
     formats: tuple[str, ...] = RUN_FORMATS
+    """What to write, separated by commas, or none."""
     min_confidence: float = 2.0
-    """Points below this are left out of point clouds and previews; 2 = expected relative error of a half."""
+    """Leave less certain points out of point clouds; 2 = expected relative error of a half."""
     motion_threshold: float = 0.5
+    """Motion score that counts as moving."""
 
     def digest(self) -> str:
         """Hash of the settings that change numbers (not of what is written from them)."""
@@ -85,6 +101,21 @@ def parse_prior_kind(text: str) -> PriorKind:
     if text not in get_args(PriorKind):
         raise UsageError(f"--prior-kind {text}: choose from {', '.join(get_args(PriorKind))}")
     return cast(PriorKind, text)
+
+
+@cache
+def helps(kind: type) -> dict[str, str]:
+    """Field to the words under it, of a class of settings."""
+    body = ast.parse(inspect.getsource(kind)).body[0]
+    assert isinstance(body, ast.ClassDef)
+    return {
+        field.target.id: str(words.value.value)
+        for field, words in pairwise(body.body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(words, ast.Expr)
+        and isinstance(words.value, ast.Constant)
+    }
 
 
 def parse_batch_size(text: str) -> int | None:

@@ -11,6 +11,7 @@ from toy_pairs import toy_pairs
 
 from dpm_cli.errors import WeightsError
 from dpm_cli.geometry.camera import pixel_grid, project_map
+from dpm_cli.geometry.rigid import so3_exp
 from dpm_cli.network.mini import PRESETS, MiniNetwork
 from dpm_cli.predictors.confidence_scale import ConfidenceScale
 from dpm_cli.predictors.mini import MiniPredictor, load, network_size
@@ -125,6 +126,12 @@ def test_status_tells_still_turning_and_moving_cameras():
     weight = torch.ones(3, height, width)
     focal = torch.full((3,), f / half)
     assert camera_status(flows, weight, focal) == ("still", "rotation", "ok")
+    rays = (
+        torch.stack((x / f, y / f, torch.ones_like(x)), -1)
+        @ so3_exp(torch.tensor((0.15, 0.08, 0.05))).T
+    )
+    far = (rays[..., :2] / rays[..., 2:] * f - torch.stack((x, y), -1))[None]
+    assert camera_status(far, weight[:1], focal[:1]) == ("rotation",)
     mover = torch.zeros(1, height, width, 2)
     mover[:, :, :90] = 5.0
     static = torch.ones(1, height, width)

@@ -72,3 +72,10 @@ def test_ci_runs_the_readmes_test_command():
     block = TEXT.split("<!-- the test command -->")[1].split("```bash\n")[1].split("```")[0]
     assert "pytest" in block
     assert ".ci/constraints.txt" in block
+
+
+def test_contributing_names_files_that_exist():
+    text = (ROOT / ".github" / "CONTRIBUTING.md").read_text()
+    named = re.findall(r"`((?:dpm_cli|tests|\.ci)/[\w./]*)`", text)
+    assert len(named) > 15
+    assert [name for name in named if not (ROOT / name).exists()] == []

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from dpm_cli.cli.options import RUN, setting
+
 
 def benchmark(
     what: Annotated[
@@ -16,9 +18,7 @@ def benchmark(
         str,
         typer.Option(help="random (a quarter-size network, no weights needed), dpm-large or vdpm."),
     ] = "random",
-    weights: Annotated[
-        Path | None, typer.Option(envvar="DPM_WEIGHTS", help="Weights file.")
-    ] = None,
+    weights: Annotated[Path | None, setting("weights")] = None,
     frames: Annotated[int, typer.Option(min=2, help="Length of the clip.")] = 8,
     size: Annotated[str, typer.Option(help="Working size, WIDTHxHEIGHT in pixels.")] = "192x112",
     pairs: Annotated[
@@ -35,12 +35,8 @@ def benchmark(
             help="synth: also with fused kernels, which takes minutes to compile. Default: on a GPU.",
         ),
     ] = None,
-    device: Annotated[
-        str, typer.Option(envvar="DPM_DEVICE", help="auto, cpu, cuda or mps.")
-    ] = "auto",
-    dtype: Annotated[
-        str, typer.Option(envvar="DPM_DTYPE", help="auto, float32, bfloat16 or float16.")
-    ] = "auto",
+    device: Annotated[str, setting("device")] = RUN.device,
+    dtype: Annotated[str, setting("dtype")] = RUN.dtype,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
 ) -> None:

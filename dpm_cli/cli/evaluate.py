@@ -5,6 +5,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from dpm_cli.cli.options import CLIP, RUN, setting
+from dpm_cli.predictors import LOADERS
+
 _WHAT = "What is judged"
 _HOW = "How models run"
 _OUT = "Output"
@@ -15,7 +18,7 @@ def evaluate(
         list[str] | None,
         typer.Argument(
             metavar="[MODEL...|RUN]",
-            help="Models (geometric, dpm-mini, ...; baselines constant-depth, dis-flow, static:MODEL), or one run.",
+            help=f"Models ({', '.join(LOADERS)}; baselines constant-depth, dis-flow, static:MODEL), or one run.",
         ),
     ] = None,
     data: Annotated[
@@ -62,26 +65,10 @@ def evaluate(
             rich_help_panel=_HOW,
         ),
     ] = False,
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            envvar="DPM_WEIGHTS", help="Weights file for the model.", rich_help_panel=_HOW
-        ),
-    ] = None,
-    device: Annotated[
-        str,
-        typer.Option(envvar="DPM_DEVICE", help="auto, cpu, cuda or mps.", rich_help_panel=_HOW),
-    ] = "auto",
-    dtype: Annotated[
-        str,
-        typer.Option(
-            envvar="DPM_DTYPE", help="auto, float32, bfloat16 or float16.", rich_help_panel=_HOW
-        ),
-    ] = "auto",
-    size: Annotated[
-        int | None,
-        typer.Option(min=32, help="Long side of the working images, pixels.", rich_help_panel=_HOW),
-    ] = None,
+    weights: Annotated[str | None, setting("weights", panel=_HOW)] = RUN.weights,
+    device: Annotated[str, setting("device", panel=_HOW)] = RUN.device,
+    dtype: Annotated[str, setting("dtype", panel=_HOW)] = RUN.dtype,
+    size: Annotated[int | None, setting("size", of=CLIP, panel=_HOW, min=32)] = CLIP.size,
     output: Annotated[
         Path | None,
         typer.Option(

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from dpm_cli.cli.options import RUN, setting
+
 _CLOUD = "Point clouds"
 _OUT = "Output"
 
@@ -45,9 +47,8 @@ def export(
         ),
     ] = None,
     min_confidence: Annotated[
-        float,
-        typer.Option(min=0, help="Leave less certain points out.", rich_help_panel=_CLOUD),
-    ] = 2.0,
+        float, setting("min_confidence", panel=_CLOUD, min=0)
+    ] = RUN.min_confidence,
     max_points: Annotated[
         int | None,
         typer.Option(
@@ -65,11 +66,8 @@ def export(
         ),
     ] = None,
     motion_threshold: Annotated[
-        float,
-        typer.Option(
-            min=0, max=1, help="Motion score that counts as moving.", rich_help_panel=_OUT
-        ),
-    ] = 0.5,
+        float, setting("motion_threshold", panel=_OUT, min=0, max=1)
+    ] = RUN.motion_threshold,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what is there.", rich_help_panel=_OUT)
     ] = False,

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from dpm_cli.cli.options import CLIP, RUN, setting
+
 
 def flow(
     image_a: Annotated[Path, typer.Argument(metavar="A", help="First image.")],
@@ -13,40 +15,18 @@ def flow(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder of the result.")
     ] = None,
-    model: Annotated[
-        str, typer.Option(envvar="DPM_MODEL", help="auto, geometric, dpm-mini, dpm-large or vdpm.")
-    ] = "auto",
-    weights: Annotated[
-        str | None, typer.Option(envvar="DPM_WEIGHTS", help="Weights file for the model.")
-    ] = None,
-    device: Annotated[
-        str, typer.Option(envvar="DPM_DEVICE", help="auto, cpu, cuda or mps.")
-    ] = "auto",
-    dtype: Annotated[
-        str, typer.Option(envvar="DPM_DTYPE", help="auto, float32, bfloat16 or float16.")
-    ] = "auto",
-    prior: Annotated[
-        str,
-        typer.Option(
-            envvar="DPM_PRIOR",
-            help="Depth prior: auto, none, moge-2-small (-base, -large), or a folder of two depth maps.",
-        ),
-    ] = "auto",
-    prior_kind: Annotated[
-        str, typer.Option(help="What the maps of a folder hold: depth, inverse or metric.")
-    ] = "depth",
-    size: Annotated[
-        int | None, typer.Option(min=32, help="Long side of the working images, pixels.")
-    ] = None,
-    fov: Annotated[
-        float | None, typer.Option(help="Horizontal field of view of the source, degrees.")
-    ] = None,
-    intrinsics: Annotated[
-        str | None, typer.Option(help="fx,fy,cx,cy in source pixels, or a file with them.")
-    ] = None,
+    model: Annotated[str, setting("model")] = RUN.model,
+    weights: Annotated[str | None, setting("weights")] = RUN.weights,
+    device: Annotated[str, setting("device")] = RUN.device,
+    dtype: Annotated[str, setting("dtype")] = RUN.dtype,
+    prior: Annotated[str, setting("prior")] = RUN.prior,
+    prior_kind: Annotated[str, setting("prior_kind")] = RUN.prior_kind,
+    size: Annotated[int | None, setting("size", of=CLIP, min=32)] = CLIP.size,
+    fov: Annotated[float | None, setting("fov_deg", "--fov")] = RUN.fov_deg,
+    intrinsics: Annotated[str | None, setting("intrinsics")] = RUN.intrinsics,
     motion_threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="Motion score that counts as moving.")
-    ] = 0.5,
+        float, setting("motion_threshold", min=0, max=1)
+    ] = RUN.motion_threshold,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace another result in the folder.")
     ] = False,

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from dpm_cli.cli.options import CLIP, RUN, setting
+
 _CLIP = "Which frames"
 _CAMERA = "Camera"
 _MODEL = "Model"
@@ -28,113 +30,33 @@ def reconstruct(
             rich_help_panel=_OUT,
         ),
     ] = None,
-    model: Annotated[
-        str,
-        typer.Option(
-            envvar="DPM_MODEL",
-            help="auto, geometric, dpm-mini, dpm-large or vdpm.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = "auto",
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            envvar="DPM_WEIGHTS", help="Weights file for the model.", rich_help_panel=_MODEL
-        ),
-    ] = None,
-    device: Annotated[
-        str,
-        typer.Option(envvar="DPM_DEVICE", help="auto, cpu, cuda or mps.", rich_help_panel=_MODEL),
-    ] = "auto",
-    dtype: Annotated[
-        str,
-        typer.Option(
-            envvar="DPM_DTYPE", help="auto, float32, bfloat16 or float16.", rich_help_panel=_MODEL
-        ),
-    ] = "auto",
-    batch_size: Annotated[
-        str, typer.Option(help="Pairs at a time, or auto.", rich_help_panel=_MODEL)
-    ] = "auto",
-    pairs: Annotated[
-        str,
-        typer.Option(
-            help="auto, complete, strides such as 1,2,4,8, or window:N (vdpm).",
-            rich_help_panel=_MODEL,
-        ),
-    ] = "auto",
-    prior: Annotated[
-        str,
-        typer.Option(
-            envvar="DPM_PRIOR",
-            help="Depth prior: auto, none, moge-2-small (-base, -large), or a folder of your depth maps.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = "auto",
-    prior_kind: Annotated[
-        str,
-        typer.Option(
-            help="What the maps of a folder hold: depth, inverse or metric.", rich_help_panel=_MODEL
-        ),
-    ] = "depth",
-    size: Annotated[
-        int | None,
-        typer.Option(
-            min=32, help="Long side of the working images, pixels.", rich_help_panel=_CLIP
-        ),
-    ] = None,
-    fps: Annotated[
-        float | None, typer.Option(help="Frames per second to keep.", rich_help_panel=_CLIP)
-    ] = None,
-    stride: Annotated[
-        int, typer.Option(min=1, help="Keep every n-th frame.", rich_help_panel=_CLIP)
-    ] = 1,
-    start: Annotated[
-        float | None, typer.Option(help="First second.", rich_help_panel=_CLIP)
-    ] = None,
-    end: Annotated[float | None, typer.Option(help="Last second.", rich_help_panel=_CLIP)] = None,
+    model: Annotated[str, setting("model", panel=_MODEL)] = RUN.model,
+    weights: Annotated[str | None, setting("weights", panel=_MODEL)] = RUN.weights,
+    device: Annotated[str, setting("device", panel=_MODEL)] = RUN.device,
+    dtype: Annotated[str, setting("dtype", panel=_MODEL)] = RUN.dtype,
+    batch_size: Annotated[str, setting("batch_size", panel=_MODEL)] = "auto",
+    pairs: Annotated[str, setting("pairs", panel=_MODEL)] = RUN.pairs,
+    prior: Annotated[str, setting("prior", panel=_MODEL)] = RUN.prior,
+    prior_kind: Annotated[str, setting("prior_kind", panel=_MODEL)] = RUN.prior_kind,
+    size: Annotated[int | None, setting("size", of=CLIP, panel=_CLIP, min=32)] = CLIP.size,
+    fps: Annotated[float | None, setting("fps", of=CLIP, panel=_CLIP)] = CLIP.fps,
+    stride: Annotated[int, setting("stride", of=CLIP, panel=_CLIP, min=1)] = CLIP.stride,
+    start: Annotated[float | None, setting("start", of=CLIP, panel=_CLIP)] = CLIP.start,
+    end: Annotated[float | None, setting("end", of=CLIP, panel=_CLIP)] = CLIP.end,
     max_frames: Annotated[
-        int | None, typer.Option(min=1, help="At most this many frames.", rich_help_panel=_CLIP)
-    ] = None,
-    fov: Annotated[
-        float | None,
-        typer.Option(
-            help="Horizontal field of view of the source, degrees.", rich_help_panel=_CAMERA
-        ),
-    ] = None,
-    intrinsics: Annotated[
-        str | None,
-        typer.Option(
-            help="fx,fy,cx,cy in source pixels, or a file with them.", rich_help_panel=_CAMERA
-        ),
-    ] = None,
+        int | None, setting("max_frames", of=CLIP, panel=_CLIP, min=1)
+    ] = CLIP.max_frames,
+    fov: Annotated[float | None, setting("fov_deg", "--fov", panel=_CAMERA)] = RUN.fov_deg,
+    intrinsics: Annotated[str | None, setting("intrinsics", panel=_CAMERA)] = RUN.intrinsics,
     per_frame_focal: Annotated[
-        bool,
-        typer.Option(
-            "--per-frame-focal", help="The lens zooms during the clip.", rich_help_panel=_CAMERA
-        ),
-    ] = False,
-    mask_dir: Annotated[
-        Path | None,
-        typer.Option(
-            help="Your masks of moving things, non-zero = moves.", rich_help_panel=_CAMERA
-        ),
-    ] = None,
-    formats: Annotated[
-        str,
-        typer.Option(
-            "--format", help="What to write: ply,flo,masks,preview or none.", rich_help_panel=_OUT
-        ),
-    ] = "ply,flo,masks,preview",
-    min_confidence: Annotated[
-        float,
-        typer.Option(help="Leave less certain points out of point clouds.", rich_help_panel=_OUT),
-    ] = 2.0,
+        bool, setting("per_frame_focal", "--per-frame-focal", panel=_CAMERA)
+    ] = RUN.per_frame_focal,
+    mask_dir: Annotated[str | None, setting("mask_dir", panel=_CAMERA)] = RUN.mask_dir,
+    formats: Annotated[str, setting("formats", "--format", panel=_OUT)] = ",".join(RUN.formats),
+    min_confidence: Annotated[float, setting("min_confidence", panel=_OUT)] = RUN.min_confidence,
     motion_threshold: Annotated[
-        float,
-        typer.Option(
-            min=0, max=1, help="Motion score that counts as moving.", rich_help_panel=_OUT
-        ),
-    ] = 0.5,
+        float, setting("motion_threshold", panel=_OUT, min=0, max=1)
+    ] = RUN.motion_threshold,
     resume: Annotated[
         bool,
         typer.Option(
@@ -207,7 +129,7 @@ def reconstruct(
         fov_deg=fov,
         intrinsics=intrinsics,
         per_frame_focal=per_frame_focal,
-        mask_dir=str(mask_dir) if mask_dir else None,
+        mask_dir=mask_dir,
         prior=prior,
         prior_kind=parse_prior_kind(prior_kind),
         formats=parse_formats(formats),

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from dpm_cli.cli.options import RUN, setting
+
 
 def view(
     run: Annotated[Path, typer.Argument(help="Run folder, or an npz of dpm export.")],
@@ -15,9 +17,7 @@ def view(
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open the page in your browser.")
     ] = True,
-    min_confidence: Annotated[
-        float, typer.Option(min=0, help="Leave less certain points out.")
-    ] = 2.0,
+    min_confidence: Annotated[float, setting("min_confidence", min=0)] = RUN.min_confidence,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,

@@ -179,7 +179,7 @@ def _batch(K: Tensor, like: Tensor) -> Tensor:
 
 
 def _stand_in(points: Tensor, usable: Tensor, grid: _Grid) -> Tensor:
-    """Grid points (B, N, 3) float64; unusable pairs get a plane, so that the batch can be solved."""
+    """Points of the grid (B, N, 3) float64 of `points` (B, H, W, 3); unusable pairs get a plane, solvable."""
     plane = torch.cat((grid.pixels - grid.pixels.mean(0), torch.ones_like(grid.pixels[:, :1])), -1)
     return torch.where(usable[:, None, None], grid.take(points).double(), plane)
 

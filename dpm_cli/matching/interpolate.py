@@ -20,6 +20,8 @@ _FEWEST = 48
 """Matches below which nothing can be interpolated."""
 COMES_BACK_PX, COMES_BACK_SHARE = 0.5, 0.02
 """Forward-backward error that a trusted match may have: so many pixels, plus this share of its length."""
+FORGOTTEN_PX, FORGOTTEN_SHARE = 1.5, 0.05
+"""Trusted flow that the interpolation misses by more, so many pixels plus this share of its length, stays."""
 
 
 def spread(matches: SparseMatches, picture_1: Picture, picture_2: Picture) -> np.ndarray | None:
@@ -33,8 +35,12 @@ def spread(matches: SparseMatches, picture_1: Picture, picture_2: Picture) -> np
     interpolator.setUsePostProcessing(True)
     interpolator.setFGSLambda(500.0)
     interpolator.setFGSSigma(1.5)
-    flow = interpolator.interpolate(picture_1.rgb, matches.source, picture_2.rgb, matches.target)
-    return flow if np.isfinite(flow).all() else None
+    # Where matches have little weight the interpolator leans to no motion at all: let that be the typical motion.
+    typical = np.median(matches.target - matches.source, axis=0)
+    flow = interpolator.interpolate(
+        picture_1.rgb, matches.source, picture_2.rgb, matches.target - typical
+    )
+    return flow + typical if np.isfinite(flow).all() else None
 
 
 def trusted(flow: np.ndarray, back: np.ndarray) -> np.ndarray:
@@ -49,11 +55,15 @@ def clean(flow: np.ndarray, back: np.ndarray, picture_1: Picture, picture_2: Pic
     height, width = flow.shape[:2]
     step = max(_STEP_PX, int(np.ceil(np.sqrt(height * width / _MOST))))
     y, x = np.mgrid[step // 2 : height : step, step // 2 : width : step]
-    kept = trusted(flow, back)[y, x]
+    known = trusted(flow, back)
+    kept = known[y, x]
     source = np.stack((x[kept], y[kept]), -1).astype(np.float32)
     dense = spread(SparseMatches(source, source + flow[y[kept], x[kept]]), picture_1, picture_2)
     if dense is None:
         return flow
+    off = np.linalg.norm(dense - flow, axis=-1)
+    forgotten = known & (off > FORGOTTEN_PX + FORGOTTEN_SHARE * np.linalg.norm(flow, axis=-1))
+    dense = np.where(forgotten[..., None], flow, dense)
     refinement = cv2.VariationalRefinement.create()
     refinement.setAlpha(20.0)
     refinement.setDelta(5.0)

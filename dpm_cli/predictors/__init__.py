@@ -1,20 +1,25 @@
-"""The table of predictors: a name becomes a predictor on a device.
+"""The table of predictors: a name becomes a predictor on a device. The names are read without torch, for help.
 
 `auto` is the best of those that need no download, by the table `quality.json` that `dpm evaluate --suite quick`
 writes and the wheel ships.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from dpm_cli.errors import UsageError
-from dpm_cli.predictors.protocol import Predictor
 
-Loader = Callable[[Path | None, torch.device, torch.dtype], Predictor]
+if TYPE_CHECKING:
+    import torch
+
+    from dpm_cli.predictors.protocol import Predictor
+
+    Loader = Callable[[Path | None, torch.device, torch.dtype], Predictor]
 
 
 def _geometric(weights: Path | None, device: torch.device, dtype: torch.dtype) -> Predictor:
@@ -63,15 +68,19 @@ def load_predictor(
     *,
     weights: str | Path | None = None,
     device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
 ) -> Predictor:
-    """Load predictor `name` (`auto` allowed) with its own or the given weights.
+    """Load predictor `name` (`auto` allowed) with its own or the given weights; `dtype` is float32 if None.
 
     Raises:
         UsageError: no such name.
         WeightsError: the weights are missing or wrong.
     """
+    import torch
+
     name = resolve_auto() if name == "auto" else name
     if name not in LOADERS:
         raise UsageError(f"--model {name}: choose auto, {', '.join(LOADERS)}")
-    return LOADERS[name](Path(weights) if weights else None, torch.device(device), dtype)
+    return LOADERS[name](
+        Path(weights) if weights else None, torch.device(device), dtype or torch.float32
+    )

@@ -78,7 +78,7 @@ def directions(pixels: Tensor, focal_px: Tensor) -> Tensor:
 
 
 def both_ways(rotation: Tensor, translation: Tensor) -> tuple[Tensor, Tensor]:
-    """Rotation (B, 2, 3, 3) and translation (B, 2, 3) of camera 2 from 1 and of camera 1 from 2."""
+    """Camera 2 from 1, `rotation` (B, 3, 3) and `translation` (B, 3), stacked with camera 1 from 2 on a second axis."""
     back = rotation.mT
     t_back = -(back @ translation[..., None])[..., 0]
     return torch.stack((rotation, back), 1), torch.stack((translation, t_back), 1)

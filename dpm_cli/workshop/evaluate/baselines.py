@@ -20,7 +20,6 @@ from dpm_cli.predictors.protocol import Features, Predictor, PredictorInfo
 from dpm_cli.structures import Clip, PairPrediction
 
 STATIC = "static:"
-BASELINES = ("constant-depth", "dis-flow", f"{STATIC}MODEL")
 
 
 def load_model(

@@ -140,31 +140,6 @@ def projected_flow(out: MiniOutput) -> Tensor:
     return pixels - pixel_grid(height, width, device=later.device)
 
 
-def static_copy(truth: PairTruth) -> Tensor:
-    """True points at each view's own time, repeated for the other time: the best that says nothing moves."""
-    own = torch.stack((truth.points[:, 0, 0], truth.points[:, 1, 1]), 1)
-    return own[:, :, None].expand_as(truth.points)
-
-
-def constant_depth(truth: PairTruth) -> Tensor:
-    """A wall at the true median depth with true cameras and focal, nothing moves: what shape alone is worth."""
-    height, width = truth.images.shape[-2:]
-    maps = []
-    for view in (0, 1):
-        K = truth.intrinsics[:, view]
-        grid = pixel_grid(height, width, device=K.device)
-        x = (grid[..., 0] - _wide(K[:, 0, 2], 3)) / _wide(K[:, 0, 0], 3)
-        y = (grid[..., 1] - _wide(K[:, 1, 2], 3)) / _wide(K[:, 1, 1], 3)
-        own = truth.points[:, view, view]
-        if view:
-            own = transform_map(truth.cam2_from_cam1, own)
-        z = own[..., 2].masked_fill(~truth.valid[:, view, view], torch.nan)
-        depth = _wide(z.flatten(1).nanmedian(1).values.nan_to_num(1.0), 3).expand_as(x)
-        maps.append(torch.stack((x, y, torch.ones_like(x)), -1) * depth[..., None])
-    maps[1] = transform_map(torch.linalg.inv(truth.cam2_from_cam1), maps[1])
-    return torch.stack(maps, 1)[:, :, None].expand_as(truth.points)
-
-
 def _projected_flow(points: Tensor, truth: PairTruth) -> Tensor:
     """Flow (B, H, W, 2) of P_1(t_2) through the true second camera, prediction scaled to the truth's mean norm."""
     scale = _mean(truth.points.norm(dim=-1), truth.valid) / _mean(points.norm(dim=-1), truth.valid)
