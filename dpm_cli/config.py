@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast, get_args
 
 from dpm_cli.errors import UsageError
 from dpm_cli.outputs import RUN_FORMATS
 
-ENVIRONMENT = ("model", "weights", "device", "dtype")
+PriorKind = Literal["depth", "inverse", "metric"]
+ENVIRONMENT = ("model", "weights", "device", "dtype", "prior")
 """Settings that an environment variable may give: DPM_MODEL and so on."""
 MOTION_THRESHOLD = 0.5
 """Motion score above which a pixel moves by itself, unless the user says otherwise."""
@@ -70,6 +71,10 @@ class ReconstructSettings:
     """The lens zooms during the clip."""
     mask_dir: str | None = None
     """Folder of your masks of moving things, one a frame in natural order, non-zero = moves."""
+    prior: str = "auto"
+    """Depth prior: auto, none, moge-2-small (-base, -large), or a folder with a depth map a frame."""
+    prior_kind: PriorKind = "depth"
+    """What the maps of a folder hold: depth (z up to scale), inverse (of it, up to scale and shift), or metric."""
     formats: tuple[str, ...] = RUN_FORMATS
     """What to write, separated by commas, or none."""
     min_confidence: float = 2.0
@@ -95,6 +100,13 @@ class RunTarget:
 
     inputs: tuple[str, ...]
     folder: Path
+
+
+def parse_prior_kind(text: str) -> PriorKind:
+    """`depth`, `inverse` or `metric`."""
+    if text not in get_args(PriorKind):
+        raise UsageError(f"--prior-kind {text}: choose from {', '.join(get_args(PriorKind))}")
+    return cast(PriorKind, text)
 
 
 @cache

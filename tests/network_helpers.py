@@ -6,6 +6,8 @@ import math
 import torch
 
 from dpm_cli.network.large import PairNetwork
+from dpm_cli.network.moge.config import MogeConfig
+from dpm_cli.network.moge.model import MogeNetwork
 from dpm_cli.network.pair_config import PAIR_SIZES, STATIC_MAPS
 from dpm_cli.network.vggt.config import MultiViewConfig
 from dpm_cli.network.vggt.multi_view import MultiViewNetwork
@@ -28,6 +30,16 @@ TINY_VDPM = MultiViewConfig(
     dpt_features=16,
     dpt_levels=(8, 12, 16, 16),
 )
+TINY_MOGE = MogeConfig(
+    width=64,
+    depth=2,
+    heads=1,
+    position_grid=5,
+    taps=(0, 1),
+    encoder_channels=12,
+    levels=(12, 10, 8, 6, 4),
+    scale_hidden=(10,),
+)
 
 
 def perturb(network, seed=0):
@@ -47,6 +59,32 @@ def tiny_pair(config=TINY):
 
 def tiny_multi_view(config=TINY_VDPM):
     return perturb(MultiViewNetwork(config))
+
+
+def tiny_moge(config=TINY_MOGE):
+    """A random MoGe whose maps look like a pinhole view: its finest u and v reach the points."""
+    network = perturb(MogeNetwork(config))
+    network.encoder.image_mean.fill_(0.45)
+    network.encoder.image_std.fill_(0.23)
+    gains = {
+        "neck.input_blocks.4.weight": 3.0,
+        "points_head.input_blocks.4.weight": 2.0,
+        "points_head.output_blocks.4.weight": 0.5,
+    }
+    with torch.no_grad():
+        for name, gain in gains.items():
+            weight = network.get_parameter(name)
+            weight.mul_(0.2)
+            weight[[0, 1], [0, 1]] += gain
+    return network
+
+
+def public_moge(network):
+    """What a public MoGe file holds: the tensors, one that nothing reads, and the config that names the layers."""
+    model = {"encoder.backbone.mask_token": torch.zeros(1, network.config.width)}
+    model |= network.state_dict()
+    config = {"encoder": {"intermediate_layers": list(network.config.taps)}, "remap_output": "exp"}
+    return {"model_config": config, "model": model}
 
 
 def images(count, height, width, seed=0):

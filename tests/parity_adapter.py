@@ -1,4 +1,4 @@
-"""Door for checking our networks against any vectors of the public ones (DUSt3R, VGGT, V-DPM)."""
+"""Door for checking our networks against any vectors of the public ones (DUSt3R, VGGT, V-DPM, MoGe-2)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,10 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from dpm_cli.network.large import PairNetwork
+from dpm_cli.network.moge.model import MogeNetwork
+from dpm_cli.network.moge.pinhole import focal_from_fov_x, pinhole_view
 from dpm_cli.network.vggt.multi_view import MultiViewNetwork
 from dpm_cli.weights.convert import pair_config, pair_state
 from dpm_cli.weights.inspect import shapes_of
-from dpm_cli.weights.load import fill, multi_view_from_state
+from dpm_cli.weights.load import fill, moge_from_state, multi_view_from_state
 
 
 def load(family: str, config: Mapping[str, Any], state_dict: Mapping[str, Tensor]) -> nn.Module:
@@ -19,14 +21,18 @@ def load(family: str, config: Mapping[str, Any], state_dict: Mapping[str, Tensor
         state = pair_state(state_dict)
         fitting = pair_config(shapes_of(state), config)
         return fill(lambda: PairNetwork(fitting), state, "state_dict")
+    if family == "moge":
+        return moge_from_state(state_dict, config, "state_dict")
     return multi_view_from_state(state_dict, config, "state_dict", time=family == "vdpm")
 
 
-def run(net: nn.Module, family: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def run(net: nn.Module, family: str, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
     """Outputs by the names of the golden vectors."""
     with torch.no_grad():
         if isinstance(net, PairNetwork):
             return run_pair(net, inputs["img1"], inputs["img2"])
+        if isinstance(net, MogeNetwork):
+            return run_moge(net, inputs["image"], int(inputs["num_tokens"]), float(inputs["fov_x"]))
         assert isinstance(net, MultiViewNetwork)
         return (
             run_vggt(net, inputs["images"]) if family == "vggt" else run_vdpm(net, inputs["images"])
@@ -43,6 +49,26 @@ def run_pair(net: PairNetwork, image_1: Tensor, image_2: Tensor) -> dict[str, Te
         "pts3d_2": points[:, 1, 1],
         "conf_2": certainty[:, 1, 1],
     }
+
+
+def run_moge(net: MogeNetwork, images: Tensor, tokens: int, fov_x_deg: float) -> dict[str, Tensor]:
+    """The network's maps, then depth and camera with the focal length found and given."""
+    maps = net(images, tokens, normals=True)
+    aspect = images.shape[-1] / images.shape[-2]
+    given = focal_from_fov_x(torch.full((len(images),), fov_x_deg).double().deg2rad(), aspect)
+    out = {"points": maps.points, "mask": maps.mask, "metric_scale": maps.metric_scale}
+    if maps.normal is not None:
+        out["normal"] = maps.normal
+    for prefix, view in (("", pinhole_view(maps)), ("fov_", pinhole_view(maps, given))):
+        out |= {
+            f"{prefix}depth": view.depth,
+            f"{prefix}points_metric": view.points,
+            f"{prefix}intrinsics": view.intrinsics,
+            f"{prefix}valid": view.valid,
+            f"{prefix}shift": view.fit.shift,
+        }
+        out.setdefault("focal", view.fit.focal)
+    return out
 
 
 def run_vggt(net: MultiViewNetwork, images: Tensor) -> dict[str, Tensor]:

@@ -78,6 +78,45 @@ def filled(keys):
     return {name: state.get(name, state[canonical(name)]) for name in keys}
 
 
+MOGE_GAIN = {
+    "resamplers.0.0.weight": 1.5,
+    "resamplers.1.0.weight": 1.5,
+    "resamplers.2.0.weight": 1.5,
+    "resamplers.3.1.weight": 0.4,
+    "points_head.output_blocks.4.weight": 0.2,
+    "mask_head.output_blocks.4.weight": 1.5,
+}
+MOGE_DIAGONAL = {
+    "neck.input_blocks.4.weight": 3.0,
+    "points_head.input_blocks.4.weight": 2.0,
+    "points_head.output_blocks.4.weight": 0.25,
+}
+MOGE_CONSTANT = {
+    "encoder.image_mean": (0.485, 0.456, 0.406),
+    "encoder.image_std": (0.229, 0.224, 0.225),
+}
+
+
+def filled_moge(keys):
+    """The rule with MoGe's three additions: other gains, u and v let through, the means of the images."""
+    state = {}
+    for name, shape in keys.items():
+        if name in MOGE_CONSTANT:
+            state[name] = torch.tensor(MOGE_CONSTANT[name]).reshape(shape)
+            continue
+        scale, offset = scale_and_offset(name, shape)
+        gain = by_suffix(MOGE_GAIN, name, None)
+        if gain is not None:
+            scale = gain / math.sqrt(math.prod(shape[1:]))
+        rng = np.random.Generator(np.random.Philox(key=zlib.crc32(name.encode())))
+        values = rng.standard_normal(shape, dtype=np.float32)
+        values = values * np.float32(scale) + np.float32(offset)
+        if name in MOGE_DIAGONAL:
+            values[[0, 1], [0, 1]] += np.float32(MOGE_DIAGONAL[name])
+        state[name] = torch.from_numpy(values)
+    return state
+
+
 def canonical(name):
     for i in range(4):
         name = name.replace(f".scratch.layer_rn.{i}.", f".scratch.layer{i + 1}_rn.")

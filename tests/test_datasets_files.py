@@ -5,9 +5,9 @@ import pytest
 from dataset_files import exr_bytes, record_bytes, write_bytes, write_image
 
 from dpm_cli.errors import InputError, UsageError
+from dpm_cli.formats.openexr import read_exr
 from dpm_cli.workshop.datasets import READERS, read_dataset
 from dpm_cli.workshop.datasets.layout import natural
-from dpm_cli.workshop.datasets.openexr import read_exr
 from dpm_cli.workshop.datasets.rasters import read_depth_png, read_label, read_sintel_depth
 from dpm_cli.workshop.datasets.tfrecord import read_example, read_records
 

@@ -10,7 +10,7 @@ from dpm_cli.errors import InputError, MissingExtraError
 from dpm_cli.export import export_sequence
 from dpm_cli.export.source_size import nearest_to_source
 from dpm_cli.formats.depth_exr import ExrDepth, read_depth_exr, write_depth_exr
-from dpm_cli.workshop.datasets.openexr import read_exr
+from dpm_cli.formats.openexr import read_exr
 
 
 def test_depth_comes_back_exactly(tmp_path):

@@ -14,7 +14,7 @@ LAYERS: list[set[str]] = [
     {"twoview"},
     {"network", "sequence", "clip_store", "matching"},
     {"weights", "focal"},
-    {"predictors", "align", "tracking", "objects"},
+    {"predictors", "align", "tracking", "objects", "prior"},
     {"motion"},
     {"passes", "export"},
     {"pipeline", "doctor"},

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from network_helpers import public_state, tiny_multi_view, tiny_pair
+from network_helpers import public_moge, public_state, tiny_moge, tiny_multi_view, tiny_pair
 from test_weights_load import WIDE
 from typer.testing import CliRunner
 
@@ -15,8 +15,9 @@ from dpm_cli.cli import app
 from dpm_cli.errors import DpmError, UsageError, WeightsError
 from dpm_cli.network.large import PairNetwork
 from dpm_cli.weights.checkpoint import save_checkpoint
+from dpm_cli.weights.imports import _row_by_size
 from dpm_cli.weights.store import find_weights, known_sha256, sha256_of
-from dpm_cli.weights.table import TABLE
+from dpm_cli.weights.table import TABLE, entry_named
 
 
 @pytest.fixture
@@ -66,6 +67,33 @@ def test_import_recognises_keeps_and_finds(store, dust3r):
     rows = {row["name"]: row for row in json.loads(run("list", "--json"))["models"]}
     assert rows["dust3r"]["here"] == str(path)
     assert "sha256" in run("verify", "-q")
+
+
+def test_a_depth_prior_is_listed_imported_and_verified(store, tmp_path):
+    rows = {row["name"]: row for row in json.loads(run("list", "--json"))["models"]}
+    for size in ("small", "base", "large"):
+        row = rows[f"moge-2-{size}"]
+        assert row["licence"].startswith("MIT")
+        assert row["option"] == f"--prior moge-2-{size}"
+        assert len(row["sha256"]) == 64
+    path = tmp_path / "model.pt"
+    torch.save(public_moge(tiny_moge()), path)
+    with pytest.raises(UsageError, match="of another size"):
+        run("import", path, "-q")
+    out = json.loads(run("import", path, "--name", "moge-2-small", "--json", "-q"))
+    assert (out["name"], out["network"]) == ("moge-2-small", "MoGe-2")
+    assert out["licence"].startswith("MIT")
+    assert "checked against record" in run("verify", "moge-2-small", "-q")
+    with pytest.raises(UsageError, match="cannot be kept as vdpm"):
+        run("import", path, "--name", "vdpm", "-q")
+
+
+@pytest.mark.parametrize("row", ["moge-2-small", "moge-2-base", "moge-2-large"])
+def test_the_size_of_a_depth_prior_tells_its_row(row):
+    count = entry_named(row).parameters
+    assert count is not None
+    assert _row_by_size({"predictor": "moge-2", "parameters": count + 390}) == row
+    assert _row_by_size({"predictor": "vdpm", "parameters": count}) is None
 
 
 def test_import_as_a_named_row_and_refusals(store, dust3r, tmp_path):

@@ -7,6 +7,8 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import torch
+from network_helpers import public_moge, tiny_moge
 
 pytest.importorskip("huggingface_hub")
 
@@ -25,6 +27,7 @@ class Hub(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
+        self.repository, self.file, self.content = REPOSITORY, FILE, CONTENT
         self.cuts, self.wrong = 0, 0
         self.requests: list[tuple[str, str, str | None]] = []
         self.known = {"main", COMMIT}
@@ -34,7 +37,7 @@ class Hub(ThreadingHTTPServer):
         return [
             wanted
             for method, path, wanted in self.requests
-            if method == "GET" and path.endswith(FILE)
+            if method == "GET" and path.endswith(self.file)
         ]
 
 
@@ -54,7 +57,10 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self, send):
         self.server.requests.append((self.command, self.path, self.headers.get("Range")))
         parts = self.path.split("?")[0].strip("/").split("/")
-        right = parts[:2] == REPOSITORY.split("/") and parts[2] == "resolve" and parts[4:] == [FILE]
+        known = self.server.repository.split("/"), ["resolve"], [self.server.file]
+        right = (parts[:2], parts[2:3], parts[4:]) == known
+        content = self.server.content
+        digest = hashlib.sha256(content).hexdigest()
         if not right or parts[3] not in self.server.known:
             self.send_response(404)
             self.send_header("X-Error-Code", "RevisionNotFound" if right else "EntryNotFound")
@@ -63,15 +69,15 @@ class Handler(BaseHTTPRequestHandler):
             return
         wanted = self.headers.get("Range")
         start = int(wanted.removeprefix("bytes=").split("-")[0]) if wanted and send else 0
-        body = CONTENT[start:]
+        body = content[start:]
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(body)))
         if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}")
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         self.send_header("X-Repo-Commit", COMMIT)
-        self.send_header("ETag", f'"{DIGEST}"')
-        self.send_header("X-Linked-ETag", f'"{DIGEST}"')
-        self.send_header("X-Linked-Size", str(len(CONTENT)))
+        self.send_header("ETag", f'"{digest}"')
+        self.send_header("X-Linked-ETag", f'"{digest}"')
+        self.send_header("X-Linked-Size", str(len(content)))
         self.end_headers()
         if not send:
             return
@@ -125,6 +131,10 @@ except DpmError as error:
 def pull(tmp_path, hub, *, sha256=None, revisions=(None,), offline=False):
     """Run `pull` in a process of its own: the hub's client reads its environment when imported."""
     script = SCRIPT.replace("SHA", repr(sha256)).replace("REVISIONS", repr(revisions))
+    return in_own_process(tmp_path, hub, script, offline=offline)
+
+
+def in_own_process(tmp_path, hub, script, *, offline=False):
     environment = {
         "PATH": "/usr/bin:/bin",
         "HOME": str(tmp_path),
@@ -190,6 +200,45 @@ def test_the_sum_in_the_table_wins_over_the_hubs(tmp_path, hub):
     out = pull(tmp_path, hub, sha256="0" * 64)
     assert "error 4" in out
     assert "expected 0000" in out
+
+
+MOGE_SCRIPT = """
+from dataclasses import asdict, replace
+from dpm_cli.progress import SilentReporter
+from dpm_cli.weights.hub import pull
+from dpm_cli.weights.store import Record
+from dpm_cli.weights.table import entry_named
+from dpm_cli.weights.verify import verify_entry
+
+entry = replace(entry_named("moge-2-small"), sha256=SHA)
+record = pull(entry)
+verdict = verify_entry(entry, SilentReporter())
+print(record.sha256, record.licence, record.origin, "|", verdict.network, verdict.checked_against, verdict.licence)
+"""
+
+
+def test_a_depth_prior_is_pulled_verified_and_keeps_its_licence(tmp_path, hub):
+    path = tmp_path / "model.pt"
+    torch.save(public_moge(tiny_moge()), path)
+    hub.repository, hub.file = "Ruicheng/moge-2-vits-normal", "model.pt"
+    hub.content = path.read_bytes()
+    digest = hashlib.sha256(hub.content).hexdigest()
+    out = in_own_process(tmp_path, hub, MOGE_SCRIPT.replace("SHA", repr(digest)))
+    record, verdict = out.split("|")
+    assert record.startswith(f"{digest} MIT")
+    assert f"hub Ruicheng/moge-2-vits-normal@{COMMIT}" in record
+    assert "MoGe-2 table MIT" in verdict
+
+
+def test_the_table_holds_the_printed_sum_of_a_depth_prior(tmp_path, hub):
+    hub.repository, hub.file = "Ruicheng/moge-2-vits-normal", "model.pt"
+    script = "from dpm_cli.cli import main; main()"
+    with pytest.raises(AssertionError, match="expected 79a16621928c"):
+        in_own_process(
+            tmp_path,
+            hub,
+            "import sys; sys.argv = ['dpm', 'models', 'pull', 'moge-2-small', '-q']; " + script,
+        )
 
 
 def test_missing_revision_and_offline_without_a_file(tmp_path, hub):

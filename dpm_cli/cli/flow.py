@@ -19,6 +19,8 @@ def flow(
     weights: Annotated[str | None, setting("weights")] = RUN.weights,
     device: Annotated[str, setting("device")] = RUN.device,
     dtype: Annotated[str, setting("dtype")] = RUN.dtype,
+    prior: Annotated[str, setting("prior")] = RUN.prior,
+    prior_kind: Annotated[str, setting("prior_kind")] = RUN.prior_kind,
     size: Annotated[int | None, setting("size", of=CLIP, min=32)] = CLIP.size,
     crop: Annotated[str, setting("crop", of=CLIP)] = CLIP.crop,
     fov: Annotated[float | None, setting("fov_deg", "--fov")] = RUN.fov_deg,
@@ -44,7 +46,7 @@ def flow(
       dpm flow a.jpg b.jpg -o pair --fov 70 --json
     """
     from dpm_cli.cli.console import emit, reporter
-    from dpm_cli.config import ClipSettings, ReconstructSettings, parse_size
+    from dpm_cli.config import ClipSettings, ReconstructSettings, parse_prior_kind, parse_size
     from dpm_cli.pair_flow import flow_of_pair
 
     settings = ReconstructSettings(
@@ -56,6 +58,8 @@ def flow(
         fov_deg=fov,
         intrinsics=intrinsics,
         intrinsics_size=parse_size(intrinsics_size) if intrinsics_size else None,
+        prior=prior,
+        prior_kind=parse_prior_kind(prior_kind),
         motion_threshold=motion_threshold,
     )
     folder = output or Path(f"{image_a.stem}_{image_b.stem}_flow")

@@ -12,7 +12,8 @@ from dpm_cli.cli.console import emit, reporter
 models_app = typer.Typer(
     no_args_is_help=True,
     help="Weights: name, size, sha256, licence, what they can do.\n\nExamples:\n\n"
-    "  dpm models list\n\n  dpm models pull vdpm\n\n  dpm models import DUSt3R_ViTLarge_BaseDecoder_512_dpt.pth",
+    "  dpm models list\n\n  dpm models pull vdpm\n\n  dpm models pull moge-2-small\n\n"
+    "  dpm models import DUSt3R_ViTLarge_BaseDecoder_512_dpt.pth",
 )
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")]
@@ -33,6 +34,7 @@ def list_models(as_json: Json = False) -> None:
         rows.append(
             {
                 **asdict(entry),
+                "option": entry.option,
                 "size_bytes": record.size_bytes if record else entry.size_bytes,
                 "sha256": record.sha256 if record else entry.sha256,
                 "here": record.path if record else None,
@@ -110,7 +112,7 @@ def import_file(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Recognise what a weights file is by its tensors and keep it for `--model`.
+    """Recognise what a weights file is by its tensors and keep it for `--model` or `--prior`.
 
     Example: dpm models import MonST3R_PO-TA-S-W_ViTLarge_BaseDecoder_512_dpt.pth --name monst3r
     """
@@ -130,6 +132,6 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         size = f"{row['size_bytes'] / 1e9:.2f} GB" if row["size_bytes"] else "size unknown"
         digest = f"sha256 {row['sha256'][:16]}" if row["sha256"] else "sha256 unknown"
         here = "here" if row["here"] else "not here"
-        emit(f"{row['name']:<{width}}  --model {row['predictor']:<9}  {size:>12}  {digest}  {here}")
+        emit(f"{row['name']:<{width}}  {row['option']:<20}  {size:>12}  {digest}  {here}")
         emit(f"{'':<{width}}  {row['abilities']}")
         emit(f"{'':<{width}}  licence: {row['licence']}")

@@ -36,6 +36,8 @@ def reconstruct(
     dtype: Annotated[str, setting("dtype", panel=_MODEL)] = RUN.dtype,
     batch_size: Annotated[str, setting("batch_size", panel=_MODEL)] = "auto",
     pairs: Annotated[str, setting("pairs", panel=_MODEL)] = RUN.pairs,
+    prior: Annotated[str, setting("prior", panel=_MODEL)] = RUN.prior,
+    prior_kind: Annotated[str, setting("prior_kind", panel=_MODEL)] = RUN.prior_kind,
     size: Annotated[int | None, setting("size", of=CLIP, panel=_CLIP, min=32)] = CLIP.size,
     fps: Annotated[float | None, setting("fps", of=CLIP, panel=_CLIP)] = CLIP.fps,
     stride: Annotated[int, setting("stride", of=CLIP, panel=_CLIP, min=1)] = CLIP.stride,
@@ -102,6 +104,8 @@ def reconstruct(
 
       dpm reconstruct photos/ --intrinsics 1200,1200,960,540
 
+      dpm reconstruct video.mp4 --prior depth_maps/ --prior-kind metric
+
       dpm reconstruct a.mp4 b.mp4 -o runs
 
       dpm reconstruct video.mp4 --dry-run
@@ -112,6 +116,7 @@ def reconstruct(
         ReconstructSettings,
         parse_batch_size,
         parse_formats,
+        parse_prior_kind,
         parse_size,
     )
     from dpm_cli.errors import UnfinishedError
@@ -130,6 +135,8 @@ def reconstruct(
         intrinsics_size=parse_size(intrinsics_size) if intrinsics_size else None,
         per_frame_focal=per_frame_focal,
         mask_dir=mask_dir,
+        prior=prior,
+        prior_kind=parse_prior_kind(prior_kind),
         formats=parse_formats(formats),
         min_confidence=min_confidence,
         motion_threshold=motion_threshold,

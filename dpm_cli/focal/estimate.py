@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from dpm_cli.geometry.camera import fov_from_focal
 
-Source = Literal["given", "clip", "camera", "network", "assumed", "passes", "flows"]
+Source = Literal["given", "clip", "camera", "network", "prior", "assumed", "passes", "flows"]
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,9 @@ class FocalEstimate:
     sigma_log: float
     """Standard deviation of its logarithm; 0 where it was given."""
     source: Source
-    """given by the user, found by the clip's own geometry, written by the camera, a network's guess, assumed for want
-    of anything better, what the predictor's point maps hold, or refined on all flows together."""
+    """given by the user, found by the clip's own geometry, written by the camera, a network's guess, a depth prior's
+    beside the clip's, assumed for want of anything better, what the predictor's point maps hold, or refined on all
+    flows together."""
     seen: str = ""
     """What the source saw, for people; empty where there is nothing to say."""
 
@@ -32,6 +33,9 @@ class FocalEstimate:
             found = f"focal {self.focal_px:.0f} px (field of view {fov:.0f} deg)"
             error = f"+-{100 * self.sigma_log:.0f} %"
             return f"{found} {error} from what the camera wrote ({self.seen}); --fov overrides it"
+        if self.source == "prior":
+            found = f"focal {self.focal_px:.0f} px (field of view {fov:.0f} deg)"
+            return f"{found} +-{100 * self.sigma_log:.0f} % from {self.seen} and the clip"
         if self.source == "network":
             return f"field of view taken as {fov:.0f} degrees, a rough guess: give --fov if you know it"
         if self.source == "assumed":

@@ -13,8 +13,13 @@ from dpm_cli.align import DepthCorrection, fuse_log_depth, views_of_frame
 from dpm_cli.motion.look import Look
 from dpm_cli.motion.scene_flow import scene_flow_on_ray
 from dpm_cli.passes.store import DensePass, PassStore
+from dpm_cli.prior.combine import combine
+from dpm_cli.prior.witness import WitnessFrame
 from dpm_cli.sequence import FrameResult
 from dpm_cli.structures import Cameras
+
+_SURELY_SOMETHING = 20.0
+"""Confidence of the passes' depth at which a prior's word that there is sky is not believed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +67,11 @@ class _Motion:
     flow_valid: np.ndarray
 
 
-def fuse_depth(t: int, passes: AlignedPasses) -> FusedDepth:
-    """Depth of frame `t` and what the predictor thinks of its motion."""
+def fuse_depth(t: int, passes: AlignedPasses, prior: WitnessFrame | None = None) -> FusedDepth:
+    """Depth of frame `t` and what the predictor thinks of its motion.
+
+    `prior` is its depth by its picture alone, in the scale of the passes.
+    """
     seen = passes.of_frame(t)
     dense = [(passes.store.read_dense(e), e, v) for e, v in seen]
     log_depth = np.stack([d.log_depth[v] + passes.log_scale[e, v] for d, e, v in dense])
@@ -76,10 +84,14 @@ def fuse_depth(t: int, passes: AlignedPasses) -> FusedDepth:
         log_depth_factor, log_confidence_factor = passes.correction.at_size(t, fused.shape)
         fused = fused + log_depth_factor
         fused_confidence = fused_confidence * np.exp(log_confidence_factor)
+    is_valid = (valid * confidence).sum(0) >= 0.5 * confidence.sum(0)
+    if prior is not None:
+        is_valid &= ~(prior.sky & (fused_confidence < _SURELY_SOMETHING))
+        fused, fused_confidence = combine(fused, fused_confidence, prior.log_depth, prior.sigma)
     return FusedDepth(
         log_depth=np.clip(fused, -20, 20).astype(np.float32),
         confidence=fused_confidence.astype(np.float32),
-        valid=(valid * confidence).sum(0) >= 0.5 * confidence.sum(0),
+        valid=is_valid,
         opinion=np.median([d.motion[v] for d, _, v in dense], axis=0).astype(np.float32),
     )
 

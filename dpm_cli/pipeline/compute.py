@@ -6,6 +6,7 @@ What an interrupted run has finished is kept: every stage finds its own files ag
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from dpm_cli.config import ReconstructSettings
 from dpm_cli.devices import auto_batch_size, peak_memory_bytes
 from dpm_cli.focal import FocalEstimate
 from dpm_cli.focal.given import doubts, given_focal, given_intrinsics
+from dpm_cli.geometry.camera import intrinsics_matrix
 from dpm_cli.passes.pictures import Pictures, find_pictures
 from dpm_cli.passes.run import pass_graph, run_passes
 from dpm_cli.passes.shots import detect_shots
@@ -23,9 +25,12 @@ from dpm_cli.passes.user_masks import UserMasks
 from dpm_cli.pipeline.align_run import AlignedRun, align_run
 from dpm_cli.pipeline.frames import frame_cameras, fuse_run
 from dpm_cli.pipeline.manifest import clip_manifest
+from dpm_cli.pipeline.prior_run import ClipPrior, ask_prior, hear_prior
 from dpm_cli.pipeline.run_state import WORK
 from dpm_cli.pipeline.stopwatch import Stopwatch
 from dpm_cli.predictors.protocol import Predictor
+from dpm_cli.prior.focal import with_prior
+from dpm_cli.prior.witness import Witness
 from dpm_cli.progress import Reporter
 from dpm_cli.sequence import RunWriter
 from dpm_cli.structures import Cameras, Clip
@@ -82,16 +87,19 @@ def compute(
     with watch.time("pictures"):
         pictures = find_pictures(clip.frames, reporter)
     notes = [*plan.notes, *_lost(plan, clip), *odd, *job.say(pictures.notes())]
-    aligned = None
+    prior = _ask_prior(clip, pictures, job)
+    aligned, witness, scale = None, None, None
     if len(pictures):
-        aligned, found = _align(clip, pictures, K, masks, job)
-        notes += [*found, *aligned.notes]
+        found = _align(clip, pictures, K, masks, prior, job)
+        aligned, witness, scale = found.aligned, found.witness, found.scale
+        notes += found.notes
     else:
         notes += job.say(["no frame of the clip shows a picture: nothing can be reconstructed"])
     with watch.time("fuse"):
         name = machine.predictor.info.name
         work = job.work / "motion"
-        fuse_run(clip, pictures, aligned, K, masks, name, work, writer, reporter)
+        status = scale["status"] if scale else "arbitrary"
+        fuse_run(clip, pictures, aligned, K, masks, witness, name, status, work, writer, reporter)
     cameras, shot = frame_cameras(clip, pictures, aligned, K)
     focal = _focal(cameras, aligned, K)
     writer.write_manifest(
@@ -101,6 +109,7 @@ def compute(
             "focal": focal.to_json(clip.size[1]),
             "cameras_registered": int(cameras.registered.sum()),
             "notes": notes,
+            **({"scale": scale} if scale else {}),
             "timings_s": dict(watch.seconds),
             "peak_memory_bytes": peak_memory_bytes(machine.device),
         }
@@ -109,10 +118,27 @@ def compute(
     shutil.rmtree(job.work)
 
 
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What the passes of the pictures say together, after the prior was heard."""
+
+    aligned: AlignedRun
+    witness: Witness | None
+    """The prior, where it is believed."""
+    scale: dict[str, Any] | None
+    """Of the manifest, where the prior made the run metric."""
+    notes: list[str]
+
+
 def _align(
-    whole: Clip, pictures: Pictures, K: np.ndarray | None, masks: UserMasks | None, job: _Job
-) -> tuple[AlignedRun, list[str]]:
-    """Predict and align the pictures of the whole clip; also what the predictor found out about them."""
+    whole: Clip,
+    pictures: Pictures,
+    K: np.ndarray | None,
+    masks: UserMasks | None,
+    prior: ClipPrior | None,
+    job: _Job,
+) -> _Found:
+    """Predict and align the pictures of the whole clip."""
     machine, settings, clip = job.machine, job.settings, pictures.clip(whole)
     with job.watch.time("cuts"):
         shot = detect_shots(clip.frames, job.reporter)
@@ -125,25 +151,72 @@ def _align(
         f"{len(clip)} frames, {len(graph.pairs)} pairs, {batch} at a time on {machine.device}"
     )
     job.writer.write_manifest({"pairs": len(graph.pairs), "batch_size": batch})
-    with job.watch.time("prepare"):
-        told_focal = machine.predictor.prepare(clip, K)
-    told = told_focal.note(clip.size[1]) if told_focal else None
-    found = job.say([told] if told else [])
-    with job.watch.time("predict"):
-        store = run_passes(
+    while True:
+        told_focal = _prepare(clip, K, prior, job)
+        told = told_focal.note(clip.size[1]) if told_focal else None
+        said = job.say([told] if told else [])
+        with job.watch.time("predict"):
+            store = run_passes(
+                clip,
+                graph,
+                machine.predictor,
+                job.work / "passes",
+                intrinsics=K,
+                masks=None if masks is None else masks.take(pictures.shown),
+                device=machine.device,
+                dtype=machine.dtype,
+                batch_size=batch,
+                reporter=job.reporter,
+            )
+        with job.watch.time("align"):
+            aligned = align_run(clip, store, K, told_focal, settings, job.reporter)
+        if prior is None:
+            return _Found(aligned, None, None, [*said, *aligned.notes])
+        with job.watch.time("prior"):
+            heard = hear_prior(clip, aligned, store, prior, job.reporter)
+        believed = heard.witness.trust > 0
+        if believed or told_focal is None or told_focal.source != "prior":
+            witness, scale = (heard.witness, heard.scale) if believed else (None, None)
+            notes = [*said, *aligned.notes, *heard.notes]
+            return _Found(heard.aligned, witness, scale, notes)
+        # A prior that turned out to be wrong has told the focal length: all is predicted once more without it.
+        job.writer.write_manifest({"prior": {**job.writer.manifest["prior"], "refused": True}})
+        shutil.rmtree(job.work / "passes")
+
+
+def _ask_prior(clip: Clip, pictures: Pictures, job: _Job) -> ClipPrior | None:
+    """The depth prior of the pictures; which prior it is stays as an interrupted run has chosen it."""
+    known = job.writer.manifest.get("prior", {"name": job.settings.prior})
+    with job.watch.time("prior"):
+        prior = ask_prior(
             clip,
-            graph,
-            machine.predictor,
-            job.work / "passes",
-            intrinsics=K,
-            masks=None if masks is None else masks.take(pictures.shown),
-            device=machine.device,
-            dtype=machine.dtype,
-            batch_size=batch,
+            known["name"],
+            job.settings.prior_kind,
+            device=job.machine.device,
+            dtype=job.machine.dtype,
+            folder=job.work / "prior",
             reporter=job.reporter,
         )
-    with job.watch.time("align"):
-        return align_run(clip, store, K, told_focal, settings, job.reporter), found
+    said = prior.info.to_json() if prior else {"name": "none"}
+    job.writer.write_manifest({"prior": {**known, **said}})
+    return replace(prior, store=prior.store.take(pictures.shown)) if prior else None
+
+
+def _prepare(
+    clip: Clip, K: np.ndarray | None, prior: ClipPrior | None, job: _Job
+) -> FocalEstimate | None:
+    """Let the predictor see the clip; returns the focal length that was found, if it had to be."""
+    predictor = job.machine.predictor
+    heeded = prior is not None and not job.writer.manifest["prior"].get("refused")
+    with job.watch.time("prepare"):
+        found = predictor.prepare(clip, K)
+        if found and prior and heeded and not job.settings.per_frame_focal:
+            better = with_prior(found, prior.store, len(clip), prior.info.said)
+            if better is not None:
+                focal_px = torch.tensor(better.focal_px, dtype=torch.float64)
+                predictor.prepare(clip, intrinsics_matrix(focal_px, *clip.size).numpy())
+                found = better
+    return found
 
 
 def _focal(cameras: Cameras, aligned: AlignedRun | None, K: np.ndarray | None) -> FocalEstimate:

@@ -13,6 +13,7 @@ from dpm_cli.passes.pictures import Pictures
 from dpm_cli.passes.user_masks import UserMasks
 from dpm_cli.pipeline.align_run import AlignedRun
 from dpm_cli.pipeline.motion_run import ClipMotion
+from dpm_cli.prior.witness import Witness
 from dpm_cli.progress import Reporter
 from dpm_cli.sequence import FrameResult, RunWriter, SequenceHeader
 from dpm_cli.structures import Cameras, Clip
@@ -24,7 +25,9 @@ def fuse_run(
     aligned: AlignedRun | None,
     intrinsics: np.ndarray | None,
     masks: UserMasks | None,
+    prior: Witness | None,
     model: str,
+    scale: str,
     work: Path,
     writer: RunWriter,
     reporter: Reporter,
@@ -37,19 +40,19 @@ def fuse_run(
         aligned: the passes of the P pictures; None where there is no picture.
         intrinsics: (3, 3) where the user gave them.
         masks: the user's, of all frames.
+        prior: another witness of depth.
         model: name of the predictor.
+        scale: what the header says, arbitrary or metric.
         work: folder for what later steps need of every frame.
         writer: of the run folder.
         reporter: progress.
     """
     cameras, shot = frame_cameras(clip, pictures, aligned, intrinsics)
-    writer.write_cameras(
-        SequenceHeader.of_clip(clip, cameras, scale="arbitrary", model=model, shot=shot)
-    )
+    writer.write_cameras(SequenceHeader.of_clip(clip, cameras, scale=scale, model=model, shot=shot))
     motion = None
     if aligned is not None:
         shown = None if masks is None else masks.take(pictures.shown)
-        motion = ClipMotion(aligned.passes, pictures.clip(clip).frames, work, shown)
+        motion = ClipMotion(aligned.passes, pictures.clip(clip).frames, work, shown, prior)
         motion.prepare(reporter)
     with reporter.task("frames", len(clip)) as advance:
         for t, frame in enumerate(_frames(clip, pictures, aligned, motion)):

@@ -22,6 +22,7 @@ from dpm_cli.motion.static_depth import DepthChange, improved_log_depth, triangu
 from dpm_cli.motion.steady import Opinion, steadied, transported
 from dpm_cli.passes.fusion import AlignedPasses, FusedDepth, fuse_depth, looks_at
 from dpm_cli.passes.user_masks import UserMasks
+from dpm_cli.prior.witness import Witness
 from dpm_cli.progress import Reporter
 from dpm_cli.structures import FrameReader
 
@@ -81,12 +82,20 @@ class _Kept(Generic[Record]):
 
 
 class ClipMotion:
-    """Depth and motion of the frames of a clip; the user's masks, if any, replace the motion score."""
+    """Depth and motion of the frames of a clip.
+
+    The user's masks, if any, replace the motion score; a depth prior is one more witness of depth.
+    """
 
     def __init__(
-        self, passes: AlignedPasses, frames: FrameReader, folder: Path, masks: UserMasks | None
+        self,
+        passes: AlignedPasses,
+        frames: FrameReader,
+        folder: Path,
+        masks: UserMasks | None,
+        prior: Witness | None,
     ):
-        self.passes, self.frames, self.masks = passes, frames, masks
+        self.passes, self.frames, self.masks, self.prior = passes, frames, masks, prior
         parts = {"depth": FusedDepth, "evidence": Evidence, "wanted": DepthChange}
         self.seen = _Kept(folder / "seen", parts, SeenFrame)
         self.judged = _Kept(folder / "judged", {"judged": JudgedFrame}, lambda judged: judged)
@@ -102,7 +111,7 @@ class ClipMotion:
                     advance()
 
     def _look(self, t: int) -> tuple[FusedDepth, Evidence, DepthChange]:
-        depth = fuse_depth(t, self.passes)
+        depth = fuse_depth(t, self.passes, self.prior.frame(t) if self.prior else None)
         looks = [measured(depth.log_depth, look) for look in looks_at(t, self.passes)]
         evidence = motion_evidence(depth.confidence, depth.opinion, looks)
         return depth, evidence, triangulate(self._image(t), looks)

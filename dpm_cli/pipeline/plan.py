@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from dpm_cli.passes.engine import predict_pairs
 from dpm_cli.passes.run import pass_graph
 from dpm_cli.predictors import load_predictor
 from dpm_cli.predictors.protocol import Predictor, PredictorInfo
+from dpm_cli.prior.choose import load_prior
 from dpm_cli.structures import Clip
 
 _BASE_BYTES = 600 * 2**20
@@ -38,8 +40,11 @@ class Plan:
     batch_size: int
     memory_bytes: int
     disk_bytes: int
+    prior: str
+    """The depth prior; `none`, or a folder whose maps cost nothing."""
     seconds: float
-    """Measured on one pair of this size here, times the number of pairs, plus a tenth of a second a frame."""
+    """Measured on one pair, and on one frame of the prior, of this size here, times their numbers; a tenth of a second
+    a frame is added."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -52,6 +57,7 @@ class Plan:
             f"{self.input} -> {self.folder}\n"
             f"  {self.frames} frames, {self.source_size[1]}x{self.source_size[0]} worked on at {w}x{h}\n"
             f"  {self.pairs} pairs with {self.model} on {self.device}, {self.batch_size} at a time\n"
+            f"  depth prior: {self.prior}\n"
             f"  about {self.seconds:.0f} s, {self.memory_bytes / 2**30:.1f} GiB memory, "
             f"{self.disk_bytes / 2**30:.2f} GiB disk"
         )
@@ -118,6 +124,7 @@ def _plan(
     )
     if settings.formats:
         disk += len(planned) * (pixels * _OUTPUT_BYTES_PER_PIXEL + source_pixels * 16)
+    prior, prior_seconds = _prior_cost(settings, planned.size, device, dtype)
     return Plan(
         input=", ".join(target.inputs[:3]) + (" ..." if len(target.inputs) > 3 else ""),
         folder=str(target.folder),
@@ -130,18 +137,46 @@ def _plan(
         batch_size=batch,
         memory_bytes=_BASE_BYTES + batch * pair_bytes,
         disk_bytes=disk,
+        prior=prior,
         seconds=len(pairs) * _seconds_a_pair(predictor, planned.size, device, dtype)
-        + 0.1 * len(planned),
+        + (0.1 + prior_seconds) * len(planned),
     )
+
+
+def _prior_cost(
+    settings: ReconstructSettings, size: tuple[int, int], device: torch.device, dtype: torch.dtype
+) -> tuple[str, float]:
+    """Name of the depth prior and seconds that one frame takes, measured on noise."""
+    if Path(settings.prior).is_dir():
+        return settings.prior, 0.0
+    clip = _noise_clip(size)
+    source = load_prior(settings.prior, settings.prior_kind, clip, device, dtype)
+    if source is None:
+        return "none", 0.0
+    start = time.perf_counter()
+    source.estimate(0, clip.frames.read([0])[0])
+    return source.info.name, time.perf_counter() - start
 
 
 def _seconds_a_pair(
     predictor: Predictor, size: tuple[int, int], device: torch.device, dtype: torch.dtype
 ) -> float:
-    frames = _Noise(size)
-    clip = Clip(
+    clip = _noise_clip(size)
+    predictor.prepare(
+        clip, np.array([[size[1], 0, size[1] / 2], [0, size[1], size[0] / 2], [0, 0, 1.0]])
+    )
+    pair = np.array([[0, 1]])
+    start = time.perf_counter()
+    list(predict_pairs(clip.frames, pair, predictor, device=device, dtype=dtype, batch_size=1))
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def _noise_clip(size: tuple[int, int]) -> Clip:
+    return Clip(
         name="probe",
-        frames=frames,
+        frames=_Noise(size),
         size=size,
         source_size=size,
         source_from_working=np.eye(3),
@@ -150,12 +185,3 @@ def _seconds_a_pair(
         source="",
         fingerprint="",
     )
-    predictor.prepare(
-        clip, np.array([[size[1], 0, size[1] / 2], [0, size[1], size[0] / 2], [0, 0, 1.0]])
-    )
-    pair = np.array([[0, 1]])
-    start = time.perf_counter()
-    list(predict_pairs(frames, pair, predictor, device=device, dtype=dtype, batch_size=1))
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start

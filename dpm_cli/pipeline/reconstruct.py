@@ -19,6 +19,7 @@ from dpm_cli.files import unwritable
 from dpm_cli.pipeline.compute import Machine
 from dpm_cli.pipeline.run import FinishedRun, Rights, run_target
 from dpm_cli.predictors import load_predictor
+from dpm_cli.prior.choose import find_prior
 from dpm_cli.progress import Reporter, SilentReporter
 from dpm_cli.sequence import Sequence4D
 
@@ -75,6 +76,7 @@ def reconstruct_many(
     reporter = reporter or SilentReporter()
     device = pick_device(settings.device)
     dtype = pick_dtype(settings.dtype, device)
+    find_prior(settings.prior, device)  # what is wrong with it is said before any work
     predictor = load_predictor(settings.model, weights=settings.weights, device=device, dtype=dtype)
     for note in predictor.info.notes:
         reporter.note(note)

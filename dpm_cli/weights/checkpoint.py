@@ -38,7 +38,7 @@ class Checkpoint:
     metadata: dict[str, str]
     """Of a safetensors file; empty otherwise."""
     arguments: dict[str, Any]
-    """Constructor arguments stored with public DUSt3R-like weights, where there are any."""
+    """Constructor arguments stored with public weights (DUSt3R's `args.model`, MoGe's `model_config`), if any."""
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -109,7 +109,9 @@ def _read_pytorch(path: Path, mmap: bool) -> Checkpoint:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     if not isinstance(content, dict):
         raise WeightsError(f"{path}: holds a {type(content).__name__}, not weights")
-    arguments = _arguments(getattr(content.get("args"), "model", None), path)
+    stored = content.get("model_config")
+    called = getattr(content.get("args"), "model", None)
+    arguments = stored if isinstance(stored, dict) else _arguments(called, path)
     state = content["model"] if isinstance(content.get("model"), dict) else content
     tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
     if not tensors:

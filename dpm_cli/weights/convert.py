@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from dpm_cli.network.moge.config import LEVELS, MogeConfig
 from dpm_cli.network.pair_config import ALL_MAPS, STATIC_MAPS, MapName, PairConfig
 from dpm_cli.network.vggt.config import MultiViewConfig
 
@@ -24,6 +25,7 @@ UNUSED = re.compile(
     r"|downstream_head\d\.dpt\.scratch\.refinenet4\.resConfUnit1\..*"
     r"|aggregator\.patch_embed\.mask_token"
     r"|track_head\..*"
+    r"|encoder\.backbone\.mask_token"
 )
 """Tensors of public files that no forward pass of ours reads."""
 HEADS_OF: dict[str, MapName] = {"downstream_head1": "p11", "downstream_head2": "p22"}
@@ -125,6 +127,44 @@ def multi_view_config(shapes: Shapes, arguments: Mapping[str, Any]) -> MultiView
         wide = shapes["decoder.frame_blocks.0.0.attn.q_norm.weight"][0]
         values["decoder_heads"] = 2 * width // wide
     return MultiViewConfig(**values)
+
+
+def moge_state(public: Mapping[str, T]) -> dict[str, T]:
+    """MoGe-2's tensors that are used; the names are ours already."""
+    return {name: value for name, value in public.items() if not UNUSED.fullmatch(name)}
+
+
+def moge_config(shapes: Shapes, arguments: Mapping[str, Any]) -> MogeConfig:
+    """Config of a MoGe-2 state; `arguments` is the `model_config` that public files carry.
+
+    Where it is missing the tapped blocks are taken to be evenly spaced, as in all released sizes.
+    """
+    if (asked := arguments.get("remap_output", "exp")) != "exp":
+        raise ValueError(f"remap_output={asked!r} in the file's config: only 'exp' is known here")
+    vit = "encoder.backbone"
+    width = shapes[f"{vit}.patch_embed.proj.weight"][0]
+    depth = _count(shapes, f"{vit}.blocks")
+    count = _count(shapes, "encoder.output_projections")
+    even = [depth * (k + 1) // count - 1 for k in range(count)]
+    taps = tuple(arguments.get("encoder", {}).get("intermediate_layers", even))
+    if len(taps) != count:
+        raise ValueError(f"layers {taps} for {count} projections")
+    return MogeConfig(
+        patch_size=shapes[f"{vit}.patch_embed.proj.weight"][-1],
+        width=width,
+        depth=depth,
+        heads=_heads(None, width, HEAD_DIM),
+        position_grid=round((shapes[f"{vit}.pos_embed"][1] - 1) ** 0.5),
+        taps=taps,
+        encoder_channels=shapes["encoder.output_projections.0.weight"][0],
+        levels=tuple(shapes[f"neck.input_blocks.{k}.weight"][0] for k in range(LEVELS)),
+        neck_blocks=tuple(_count(shapes, f"neck.res_blocks.{k}") for k in range(LEVELS)),
+        head_blocks=tuple(_count(shapes, f"points_head.res_blocks.{k}") for k in range(LEVELS)),
+        scale_hidden=tuple(
+            shapes[f"scale_head.{2 * k}.weight"][0] for k in range(_count(shapes, "scale_head") - 1)
+        ),
+        normals="normal_head.input_blocks.0.weight" in shapes,
+    )
 
 
 def _count(shapes: Shapes, prefix: str) -> int:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dpm_cli.errors import WeightsError
 from dpm_cli.weights.checkpoint import Checkpoint, read_checkpoint
+from dpm_cli.weights.table import MOGE
 
 Config = TypeVar("Config")
 
@@ -26,6 +27,7 @@ class Kind(Enum):
     POMATO = "POMATO (DUSt3R with a third head)"
     VDPM = "V-DPM"
     VGGT = "VGGT"
+    MOGE = "MoGe-2"
 
 
 OWN_KINDS = {"pair": Kind.PAIR, "multi_view": Kind.MULTI_VIEW}
@@ -37,8 +39,9 @@ USED_BY = {
     Kind.VDPM: "vdpm",
     Kind.VGGT: "vdpm",
     Kind.MULTI_VIEW: "vdpm",
+    Kind.MOGE: MOGE,
 }
-"""The predictor that runs each kind."""
+"""The predictor, or depth prior, that runs each kind."""
 
 STATIC = {Kind.DUST3R, Kind.VGGT}
 """Networks that know no time: P_i(t_1) = P_i(t_2)."""
@@ -50,6 +53,7 @@ LICENCES = {
     Kind.POMATO: "CC BY-NC-SA 4.0 (non-commercial)",
     Kind.VDPM: "non-commercial (V-DPM, derived from VGGT-1B)",
     Kind.VGGT: "non-commercial (VGGT-1B; the gated VGGT-1B-Commercial has its own terms)",
+    Kind.MOGE: "MIT (its DINOv2 part Apache-2.0)",
 }
 """Of public weights with these tensors; a file of ours carries its own."""
 
@@ -85,6 +89,8 @@ def _public_kind(names: Mapping[str, Any]) -> Kind | None:
 
     if has("aggregator.frame_blocks."):
         return Kind.VDPM if has("decoder.frame_blocks.") else Kind.VGGT
+    if has("encoder.backbone.blocks.") and has("points_head.") and has("scale_head."):
+        return Kind.MOGE
     if not has("enc_blocks.") or not has("dec_blocks."):
         return None
     if has("downstream_head3."):

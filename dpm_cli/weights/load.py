@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dpm_cli.errors import WeightsError
 from dpm_cli.network.large import PairNetwork
+from dpm_cli.network.moge.model import MogeNetwork
 from dpm_cli.network.pair_config import ALL_MAPS, PairConfig
 from dpm_cli.network.vggt.config import MultiViewConfig
 from dpm_cli.network.vggt.multi_view import MultiViewNetwork
@@ -19,6 +20,8 @@ from dpm_cli.weights.checkpoint import Checkpoint
 from dpm_cli.weights.convert import (
     Shapes,
     duplicate_heads,
+    moge_config,
+    moge_state,
     multi_view_config,
     multi_view_state,
     pair_config,
@@ -78,6 +81,23 @@ def multi_view_from_state(
     state = multi_view_state(tensors, time=time)
     config = fitting(multi_view_config, state, arguments, source)
     return fill(lambda: MultiViewNetwork(config), state, source)
+
+
+def load_moge_network(checkpoint: Checkpoint) -> MogeNetwork:
+    """Network of a MoGe-2 file of any released size."""
+    kind = recognise(checkpoint)
+    if kind is not Kind.MOGE:
+        raise WeightsError(f"{checkpoint.path}: holds {kind.value}, not MoGe-2")
+    return moge_from_state(checkpoint.tensors, checkpoint.arguments, str(checkpoint.path))
+
+
+def moge_from_state(
+    tensors: Mapping[str, Tensor], arguments: Mapping[str, Any], source: str
+) -> MogeNetwork:
+    """Network of a public state dict; `arguments` is the `model_config` beside it, if any."""
+    state = moge_state(tensors)
+    config = fitting(moge_config, state, arguments, source)
+    return fill(lambda: MogeNetwork(config), state, source)
 
 
 def fitting(

@@ -1,11 +1,13 @@
 """The weights that dpm knows: where they are, how large, under which licence, and what they can do.
 
-Nothing of the non-commercial files is shipped; they are fetched from their publishers on the user's command.
-The publishers state no check sums in print, so `sha256` is None where nobody could check it; `dpm models pull`
-then holds the file against the sum that the hub itself announces, and remembers it together with the commit.
+Only `dpm-mini` is shipped; the others are fetched from their publishers on the user's command.
+Where no check sum was found in print `sha256` is None; `dpm models pull` then holds the file against the sum that the
+hub itself announces, and remembers it together with the commit. MoGe-2's are printed by public repositories that pin
+the files.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from dpm_cli.errors import UsageError
 
@@ -16,7 +18,7 @@ class WeightsEntry:
 
     name: str
     predictor: str
-    """The `--model` that runs it."""
+    """The `--model` that runs it, or the kind of depth prior that it is."""
     repository: str | None
     """On the Hugging Face hub; None = not there."""
     file: str
@@ -27,6 +29,12 @@ class WeightsEntry:
     revision: str = "main"
     """Branch, tag or commit that `pull` takes unless told another; a first pull pins the commit it found."""
     sha256: str | None = None
+    role: Literal["model", "prior"] = "model"
+
+    @property
+    def option(self) -> str:
+        """How a run asks for it."""
+        return f"--prior {self.name}" if self.role == "prior" else f"--model {self.predictor}"
 
     @property
     def size_bytes(self) -> int | None:
@@ -35,6 +43,10 @@ class WeightsEntry:
 
 
 _DUST3R = "CC BY-NC-SA 4.0 (non-commercial); DUSt3R's training sets add their own terms"
+MOGE = "moge-2"
+"""Predictor of the rows that are depth priors."""
+_MOGE_LICENCE = "MIT (its DINOv2 part Apache-2.0)"
+_MOGE_ABILITY = "single images: metric depth, where it is sky, focal length"
 _STATIC_PAIRS = "pairs of a still scene: P_i(t1) = P_i(t2)"
 
 TABLE: tuple[WeightsEntry, ...] = (
@@ -109,6 +121,39 @@ TABLE: tuple[WeightsEntry, ...] = (
         parameters=1_256_537_516,
         licence="non-commercial (VGGT-1B)",
         abilities="windows of a still scene and their cameras; knows no time",
+    ),
+    WeightsEntry(
+        name="moge-2-small",
+        predictor=MOGE,
+        repository="Ruicheng/moge-2-vits-normal",
+        file="model.pt",
+        parameters=35_103_656,
+        licence=_MOGE_LICENCE,
+        abilities=_MOGE_ABILITY + "; fit for a CPU",
+        sha256="79a16621928c2bf0ed04659218c55c01075e950507f40bb3332fb4c873d3e1dc",
+        role="prior",
+    ),
+    WeightsEntry(
+        name="moge-2-base",
+        predictor=MOGE,
+        repository="Ruicheng/moge-2-vitb-normal",
+        file="model.pt",
+        parameters=104_743_592,
+        licence=_MOGE_LICENCE,
+        abilities=_MOGE_ABILITY,
+        sha256="16b8110e86d5dc5a849db120ca96ef3a223fd30b0c9146d1d81db504073da5f6",
+        role="prior",
+    ),
+    WeightsEntry(
+        name="moge-2-large",
+        predictor=MOGE,
+        repository="Ruicheng/moge-2-vitl-normal",
+        file="model.pt",
+        parameters=330_901_544,
+        licence=_MOGE_LICENCE,
+        abilities=_MOGE_ABILITY + "; for a GPU",
+        sha256="280741fd09bc3f403ccff9967784c2a391b52d2c0742ae3efdb21d9f90cc1a01",
+        role="prior",
     ),
 )
 

@@ -34,7 +34,8 @@ def verify_entry(entry: WeightsEntry, reporter: Reporter) -> Verdict:
         licence = weights.metadata.get("licence", record.licence)
         return Verdict(path, record.sha256, "its own metadata", entry.name, licence)
     digest = sha256_of(path, reporter)
-    expected = entry.sha256 or record.sha256
+    imported = record.origin.startswith("import")  # a file of the user's own choice
+    expected = record.sha256 if imported else entry.sha256 or record.sha256
     if digest != expected:
         raise WeightsError(
             f"{path}: sha256 {digest} instead of {expected}: pull or import {entry.name} again"
@@ -42,7 +43,7 @@ def verify_entry(entry: WeightsEntry, reporter: Reporter) -> Verdict:
     found = describe(path)
     if found["predictor"] != entry.predictor:
         raise WeightsError(f"{path}: holds {found['network']}, which is not {entry.name}")
-    source = "table" if entry.sha256 else "record"
+    source = "table" if entry.sha256 == expected else "record"
     return Verdict(path, digest, source, found["network"], found["licence"])
 
 

@@ -8,9 +8,9 @@ Of the depth of the network only the layers that a head sees are kept.
 import torch
 from torch import Tensor, nn
 
+from dpm_cli.network.dinov2 import ImageVit
 from dpm_cli.network.rope import RopeTable, grid_table
 from dpm_cli.network.vggt.config import MultiViewConfig
-from dpm_cli.network.vggt.image_vit import ImageVit
 from dpm_cli.network.vit import Block
 
 EPS = 1e-5
@@ -25,7 +25,14 @@ class Aggregator(nn.Module):
         super().__init__()
         self.config = config
         width = config.width
-        self.patch_embed = ImageVit(config)
+        self.patch_embed = ImageVit(
+            width=width,
+            depth=config.vit_depth,
+            heads=config.vit_heads,
+            patch_size=config.patch_size,
+            position_grid=config.position_grid,
+            registers=config.registers,
+        )
         # Slot 0 is the first frame's, slot 1 that of all others.
         self.camera_token = nn.Parameter(torch.zeros(1, 2, 1, width))
         self.register_token = nn.Parameter(torch.zeros(1, 2, config.registers, width))

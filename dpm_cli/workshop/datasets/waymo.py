@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from dpm_cli.formats.openexr import read_exr
 from dpm_cli.workshop.datasets.layout import files, folders, require, wrong_layout
-from dpm_cli.workshop.datasets.openexr import read_exr
 from dpm_cli.workshop.datasets.rasters import read_rgb
 from dpm_cli.workshop.datasets.truth import Lazy, SequenceTruth
 

@@ -42,13 +42,17 @@ def reconstruction(settings: ReconstructSettings) -> Reconstruct:
 def run_settings(
     model: str, *, weights: str | None, device: str, dtype: str, size: int | None
 ) -> ReconstructSettings:
-    """Settings of a run that is only judged: no point clouds, masks or previews are written."""
+    """Settings of a run that is only judged: no point clouds, masks or previews are written.
+
+    No depth prior, so that a table does not depend on what weights happen to be here.
+    """
     return ReconstructSettings(
         model=model,
         weights=weights,
         device=device,
         dtype=dtype,
         clip=ClipSettings(size=size),
+        prior="none",
         formats=(),
     )
 

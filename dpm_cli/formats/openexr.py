@@ -1,4 +1,4 @@
-"""A reader for the OpenEXR files that data sets use for depth: scan lines, one part, stored plain or zipped.
+"""A reader for OpenEXR files of depth: scan lines, one part, stored plain or zipped.
 
 Layout after the OpenEXR file format description: magic, version, attributes, chunk offsets, chunks of 1 or 16 lines;
 inside a line the channels follow each other in the header's order.
