@@ -89,9 +89,9 @@ class WindowPrediction:
     confidence: Tensor
     """(T, S, H, W)."""
     cam2world: Tensor
-    """(S, 4, 4) world = the window's first camera."""
+    """(N, 4, 4) of all N frames of the window, whichever were asked for; world = its first camera."""
     intrinsics: Tensor
-    """(S, 3, 3) pixels of the working size."""
+    """(N, 3, 3) pixels of the working size."""
 
 
 @dataclass(frozen=True, eq=False)

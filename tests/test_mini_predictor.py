@@ -95,7 +95,7 @@ def test_given_intrinsics_are_the_rays(predictor):
     out = predict(predictor, truth.images[:, 0], truth.images[:, 1])
     pixels = project_map(out.points[:, 0, 0], torch.from_numpy(K).float())
     assert torch.allclose(pixels, pixel_grid(48, 64)[None], atol=1e-2)
-    found = predictor.prepare(clip_of(images), None)
+    found = predictor.prepare(clip_of(images[[0, 0]]), None)
     assert found.source == "network"
     assert "--fov" in found.note(64)
     own = predict(predictor, truth.images[:, 0], truth.images[:, 1])

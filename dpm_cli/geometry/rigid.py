@@ -68,10 +68,11 @@ def so3_exp(w: Tensor) -> Tensor:
     theta = safe.sqrt()
     a = torch.where(small, 1 - theta2 / 6, torch.sin(theta) / theta)
     b = torch.where(small, 0.5 - theta2 / 24, (1 - torch.cos(theta)) / safe)
-    # hat(w)^2 as an outer product: a matrix product would be rounded inside an autocast region.
-    eye = torch.eye(3, dtype=w.dtype, device=w.device)
-    square = w[..., :, None] * w[..., None, :] - theta2 * eye
-    return eye + a * hat(w) + b * square
+    W = hat(w)
+    # An autocast region would round the product to half precision.
+    with torch.autocast(w.device.type, enabled=False):
+        square = W @ W
+    return torch.eye(3, dtype=w.dtype, device=w.device) + a * W + b * square
 
 
 def so3_angle(R: Tensor) -> Tensor:

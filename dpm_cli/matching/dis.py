@@ -19,22 +19,23 @@ _PRESETS = {
 
 
 def dis_flow(
-    grey_1: np.ndarray,
-    grey_2: np.ndarray,
+    image_1: np.ndarray,
+    image_2: np.ndarray,
     preset: Preset = "medium",
     start: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Flow (H, W, 2) float32 in pixels from image 1 to image 2, both (H, W) uint8.
+    """Flow (H, W, 2) float32 in pixels from `image_1` to `image_2`, both (H, W) or (H, W, 3) uint8.
 
     `start` (H, W, 2) float32 is where the search begins, at every level of the pyramid; else nothing moves.
     """
+    grey = [cv2.cvtColor(i, cv2.COLOR_RGB2GRAY) if i.ndim == 3 else i for i in (image_1, image_2)]
     matcher = cv2.DISOpticalFlow.create(_PRESETS[preset])
     if preset == "sharp":
         matcher.setFinestScale(0)
         matcher.setPatchStride(3)
         matcher.setVariationalRefinementIterations(0)
     begin = None if start is None else start.copy()
-    return matcher.calc(grey_1, grey_2, begin)  # pyright: ignore
+    return matcher.calc(grey[0], grey[1], begin)  # pyright: ignore
 
 
 def pair_flows(images_1: Tensor, images_2: Tensor, preset: Preset = "medium") -> Tensor:
@@ -52,6 +53,5 @@ def pair_flows(images_1: Tensor, images_2: Tensor, preset: Preset = "medium") ->
         .cpu()
         .numpy()
     )
-    grey = [[cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in pair] for pair in pairs]
-    flows = [np.stack((dis_flow(a, b, preset), dis_flow(b, a, preset))) for a, b in grey]
+    flows = [np.stack((dis_flow(a, b, preset), dis_flow(b, a, preset))) for a, b in pairs]
     return torch.from_numpy(np.stack(flows)).to(images_1.device)
