@@ -12,9 +12,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import torch
 
-from dpm_cli.align.depth import median_over_maps
 from dpm_cli.motion.edges import Alike
 from dpm_cli.motion.look import Seen
 
@@ -28,7 +26,7 @@ _ACROSS = 9.0
 """Squared deviations across the epipolar line at which a look counts a quarter."""
 _AGREE = 4.0
 """The same of a look's change of depth against the others'."""
-_ROUNDS = 2
+_ROUNDS = 3
 _MOST = 0.3
 """Change of log depth that flows may make."""
 _PRIOR = 0.05
@@ -53,7 +51,7 @@ def triangulate(image: np.ndarray, looks: Sequence[Seen]) -> DepthChange:
     tensor = _inverse_tensor(image)
     changes = np.stack([look.change for look in looks])
     worths = np.stack([_worth(look, tensor) for look in looks])
-    mean = median_over_maps(torch.from_numpy(changes), torch.from_numpy(worths)).numpy()
+    mean = (changes * worths).sum(0) / np.maximum(worths.sum(0), 1e-9)
     agreed = worths
     for _ in range(_ROUNDS):
         agreed = worths / (1 + (changes - mean) ** 2 * worths / _AGREE) ** 2
