@@ -11,6 +11,7 @@ from dpm_cli.geometry.camera import intrinsics_matrix, square_in_source
 from dpm_cli.passes.fusion import fuse_frame
 from dpm_cli.passes.pictures import Pictures
 from dpm_cli.passes.user_masks import UserMasks
+from dpm_cli.pipeline.ahead import in_order
 from dpm_cli.pipeline.align_run import AlignedRun
 from dpm_cli.pipeline.motion_run import ClipMotion
 from dpm_cli.prior.witness import Witness
@@ -84,19 +85,23 @@ def _frames(
     clip: Clip, pictures: Pictures, aligned: AlignedRun | None, motion: ClipMotion | None
 ) -> Iterator[FrameResult]:
     """Every frame of the clip; a picture is fused once, however often it is repeated."""
-    fused, last = -1, None
-    for t in range(len(clip)):
-        number = int(pictures.of_frame[t])
-        if number < 0 or aligned is None or motion is None:
+    if aligned is None or motion is None:
+        for t in range(len(clip)):
             yield _in_clip(_empty(clip.frames.read([t])[0]), t, pictures)
-            continue
-        if number != fused:
-            depth, dynamic = motion.frame(number)
-            image = clip.frames.read([t])[0]
-            last = fuse_frame(number, image, depth, dynamic, aligned.passes)
-            fused = number
-        assert last is not None
-        yield _in_clip(last, t, pictures)
+        return
+
+    def fuse(number: int) -> FrameResult:
+        depth, dynamic = motion.frame(number)
+        image = clip.frames.read([int(pictures.shown[number])])[0]
+        return fuse_frame(number, image, depth, dynamic, aligned.passes)
+
+    fused = in_order(fuse, range(len(pictures)))
+    latest, last = -1, None
+    for t, number in enumerate(pictures.of_frame):
+        if number > latest:
+            latest, last = int(number), next(fused)
+        frame = last if number >= 0 else None
+        yield _in_clip(frame or _empty(clip.frames.read([t])[0]), t, pictures)
 
 
 def _empty(image: np.ndarray) -> FrameResult:
