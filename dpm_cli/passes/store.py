@@ -48,9 +48,26 @@ class PassStore:
         folder.mkdir(parents=True, exist_ok=True)
 
     def done(self) -> list[tuple[int, int]]:
-        """[start, stop) rows of the pair list that are complete, sorted."""
-        found = (_CHUNK.fullmatch(p.name) for p in self.folder.iterdir())
-        return sorted((int(m[1]), int(m[2])) for m in found if m)
+        """[start, stop) rows of the pair list that are complete, sorted.
+
+        A part of a chunk that was made again as a whole (a batch that memory had halved) counts no more.
+        """
+        names = (_CHUNK.fullmatch(p.name) for p in self.folder.iterdir())
+        found = sorted((int(m[1]), -int(m[2])) for m in names if m)
+        rows: list[tuple[int, int]] = []
+        for start, stop in found:
+            if not rows or -stop > rows[-1][1]:
+                rows.append((start, -stop))
+        return rows
+
+    def drop_incomplete(self) -> None:
+        """Remove the chunks of which a dense file is missing: those passes are predicted again."""
+        for start, stop in self.done():
+            if not all(self._dense_path(number).is_file() for number in range(start, stop)):
+                (self.folder / f"chunk_{start:06d}_{stop:06d}.npz").unlink()
+
+    def _dense_path(self, number: int) -> Path:
+        return self.folder / f"pass_{number:06d}.npz"
 
     def write_dense(self, number: int, dense: DensePass) -> None:
         """Write the dense maps of pass `number`."""
@@ -69,12 +86,12 @@ class PassStore:
         if dense.scene_flow is not None:
             arrays["flow"] = dense.flow.astype(np.float32)
             arrays["scene_flow"] = dense.scene_flow.astype(np.float32)
-        with atomic_path(self.folder / f"pass_{number:06d}.npz") as path:
+        with atomic_path(self._dense_path(number)) as path:
             np.savez(path, **arrays)
 
     def read_dense(self, number: int) -> DensePass:
         """Read the dense maps of pass `number`."""
-        with np.load(self.folder / f"pass_{number:06d}.npz") as data:
+        with np.load(self._dense_path(number)) as data:
             shape = data["log_depth"].shape
 
             def bits(name: str) -> np.ndarray:
@@ -96,7 +113,7 @@ class PassStore:
 
     def read_flow(self, number: int) -> np.ndarray:
         """Flow (2, H, W, 2) float32 pixels of pass `number`, without its other maps."""
-        with np.load(self.folder / f"pass_{number:06d}.npz") as data:
+        with np.load(self._dense_path(number)) as data:
             return data["flow"].astype(np.float32)
 
     def write_chunk(self, start: int, stop: int, arrays: dict[str, np.ndarray]) -> None:

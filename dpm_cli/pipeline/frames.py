@@ -44,7 +44,7 @@ def fuse_run(
         model: name of the predictor.
         scale: what the header says, arbitrary or metric.
         work: folder for what later steps need of every frame.
-        writer: of the run folder.
+        writer: of the run folder; frames that it has are not written again.
         reporter: progress.
     """
     cameras, shot = frame_cameras(clip, pictures, aligned, intrinsics)
@@ -55,7 +55,9 @@ def fuse_run(
         motion = ClipMotion(aligned.passes, pictures.clip(clip).frames, work, shown, prior)
         motion.prepare(reporter)
     with reporter.task("frames", len(clip)) as advance:
-        for t, frame in enumerate(_frames(clip, pictures, aligned, motion)):
+        kept = {t for t in range(len(clip)) if writer.has_frame(t)}
+        advance(len(kept))
+        for t, frame in _frames(clip, pictures, aligned, motion, kept):
             writer.write_frame(t, frame)
             advance()
 
@@ -81,14 +83,20 @@ def frame_cameras(
 
 
 def _frames(
-    clip: Clip, pictures: Pictures, aligned: AlignedRun | None, motion: ClipMotion | None
-) -> Iterator[FrameResult]:
-    """Every frame of the clip; a picture is fused once, however often it is repeated."""
+    clip: Clip,
+    pictures: Pictures,
+    aligned: AlignedRun | None,
+    motion: ClipMotion | None,
+    kept: set[int],
+) -> Iterator[tuple[int, FrameResult]]:
+    """Every frame of the clip but those `kept`; a picture is fused once, however often it is repeated."""
     fused, last = -1, None
     for t in range(len(clip)):
+        if t in kept:
+            continue
         number = int(pictures.of_frame[t])
         if number < 0 or aligned is None or motion is None:
-            yield _in_clip(_empty(clip.frames.read([t])[0]), t, pictures)
+            yield t, _in_clip(_empty(clip.frames.read([t])[0]), t, pictures)
             continue
         if number != fused:
             depth, dynamic = motion.frame(number)
@@ -96,7 +104,7 @@ def _frames(
             last = fuse_frame(number, image, depth, dynamic, aligned.passes)
             fused = number
         assert last is not None
-        yield _in_clip(last, t, pictures)
+        yield t, _in_clip(last, t, pictures)
 
 
 def _empty(image: np.ndarray) -> FrameResult:
