@@ -64,10 +64,6 @@ class RunWriter:
             self.manifest["stages"].append(name)
         self.write_manifest()
 
-    def has_stage(self, name: str) -> bool:
-        """Whether the manifest says that the stage is finished."""
-        return name in self.manifest["stages"]
-
     def write_cameras(self, header: SequenceHeader) -> None:
         """Write `cameras.npz`."""
         write_header(self.folder / "cameras.npz", header)
