@@ -15,12 +15,15 @@ from dpm_cli.errors import UsageError
 from dpm_cli.export import ExportOptions
 from dpm_cli.export.npz import export_npz
 from dpm_cli.files import atomic_path, write_json
+from dpm_cli.formats.flo import FlowField, read_flo, write_flo
 from dpm_cli.geometry.matches import Correspondences, mutual_matches
+from dpm_cli.matching.at_source import flow_at_source
 from dpm_cli.pipeline import reconstruct_many
 from dpm_cli.pipeline.lock import folder_lock
 from dpm_cli.pipeline.run_state import is_empty
 from dpm_cli.progress import Reporter
 from dpm_cli.sequence import Sequence4D, read_manifest
+from dpm_cli.video.images import read_image
 
 WORK = ".dpm_pair"
 MATCH_STRIDE_PX = 2
@@ -64,8 +67,7 @@ def _flow(
         with atomic_path(folder / "matches.npz") as path:
             np.savez(path, **vars(matches))
         export_npz(sequence, folder / "flow.npz", ExportOptions())
-        for name, source in (("fwd", "fwd_000000_000001"), ("bwd", "bwd_000001_000000")):
-            (work / "flow" / f"{source}.flo").replace(folder / f"{name}.flo")
+        _write_flows((image_a, image_b), work, folder)
         _move_pictures(work / "preview", folder / "preview")
         manifest = read_manifest(work)
         assert manifest is not None
@@ -73,6 +75,28 @@ def _flow(
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return {**run.summary, "run": str(folder), "matches": len(matches.distance)}
+
+
+def _write_flows(images: tuple[Path, Path], work: Path, folder: Path) -> None:
+    """The run's flow files; measured flow is measured again at the source's size, wherever they know any.
+
+    Hidden points have it too, interpolated along the image's edges: by truth that is as good there as projected points.
+    """
+    names = ("fwd", "fwd_000000_000001"), ("bwd", "bwd_000001_000000")
+    manifest = read_manifest(work)
+    assert manifest is not None
+    if manifest["flow"] != "measured":
+        for name, source in names:
+            (work / "flow" / f"{source}.flo").replace(folder / f"{name}.flo")
+        return
+    x, y, width, height = manifest["source_area"]
+    area = slice(y, y + height), slice(x, x + width)
+    measured = flow_at_source(*(read_image(image)[area] for image in images))
+    for (name, source), flow in zip(names, measured, strict=True):
+        field = read_flo(work / "flow" / f"{source}.flo")
+        full = field.flow.copy()
+        full[area] = flow
+        write_flo(folder / f"{name}.flo", FlowField(full, field.valid))
 
 
 def correspondences(sequence: Sequence4D) -> Correspondences:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from dpm_cli.errors import InputError
 from dpm_cli.formats.flo import FlowField, write_flo
 from dpm_cli.formats.kitti_flow import write_kitti_flow
+from dpm_cli.matching.at_source import LONGEST_PX, flow_at_source
 from dpm_cli.matching.chain import compose
 from dpm_cli.matching.choice import best_of
 from dpm_cli.matching.common_motion import without_common_motion
@@ -80,6 +81,15 @@ def test_motion_that_plain_search_finds_is_found_better():
     )
     assert found < plain
     assert found < 0.1
+
+
+def test_flow_of_a_large_source_is_in_its_own_pixels():
+    """Measured at half the size, a shift of 24 pixels is still one of 24 pixels."""
+    texture = (wide_texture()[:, :64].permute(1, 2, 0) * 255).byte().numpy()
+    wide = cv2.resize(np.tile(texture, (1, 8, 1)), (2 * LONGEST_PX + 24, 256))
+    flow = flow_at_source(wide[:, 24:], wide[:, :-24])[0]
+    assert flow.shape == (256, 2 * LONGEST_PX, 2)
+    assert np.median(np.linalg.norm(flow - (24, 0), axis=-1)) < 0.2
 
 
 def test_a_mover_keeps_its_outline():

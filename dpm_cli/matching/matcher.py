@@ -35,9 +35,9 @@ FARTHEST_CHAIN = 8
 class Matcher:
     """Measures flow; holds what was measured of single pictures and of neighbours."""
 
-    def __init__(self, workers: int, *, thorough: bool = False):
+    def __init__(self, workers: int):
         self.workers = workers
-        self.thorough = thorough
+        self._thorough = False
         self.given: UserFlow | None = None
         self._pool = ThreadPoolExecutor(workers)
         self._frames: FrameReader | None = None
@@ -48,8 +48,12 @@ class Matcher:
         self._steps: OrderedDict[int, Both] = OrderedDict()
 
     def begin(self, frames: FrameReader | None) -> None:
-        """Forget what was, and take pairs to be of this clip; None: of no clip."""
+        """Forget what was, and take pairs to be of this clip; None: of no clip.
+
+        Of a clip of two frames, which is a lone pair, features are asked sooner.
+        """
         self.plan([])
+        self._thorough = frames is not None and len(frames) == 2
         self._frames = frames
         self._pictures.clear()
         self._steps.clear()
@@ -73,7 +77,7 @@ class Matcher:
         arrays = (both * 255).round().byte().permute(0, 1, 3, 4, 2).contiguous().cpu().numpy()
         pairs = [(self._picture(a), self._picture(b)) for a, b in arrays]
         if rows is None or self._frames is None:
-            started = [self._pool.submit(measure_flow, *p, thorough=self.thorough) for p in pairs]
+            started = [self._pool.submit(measure_flow, *p, thorough=self._thorough) for p in pairs]
         else:
             asked = [(int(i), int(j)) for i, j in rows.tolist()]
             started = [
@@ -101,7 +105,7 @@ class Matcher:
             return self._step(i, *pair)
         if self.given is not None and (flow := self.given.read(i, j, pair[0].size)) is not None:
             return flow
-        return measure_flow(*pair, thorough=self.thorough, way_round=lambda: self._chained(i, j))
+        return measure_flow(*pair, thorough=self._thorough, way_round=lambda: self._chained(i, j))
 
     def _chained(self, i: int, j: int) -> Both | None:
         """Flow by way of the frames between, where they are near enough."""
@@ -117,7 +121,7 @@ class Matcher:
             known = self._steps.get(t)
         if known is None:
             given = None if self.given is None else self.given.read(t, t + 1, first.size)
-            known = given or measure_flow(first, second, thorough=self.thorough)
+            known = given or measure_flow(first, second, thorough=self._thorough)
         with self._lock:
             self._steps[t] = known
             self._steps.move_to_end(t)

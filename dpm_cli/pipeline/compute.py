@@ -119,6 +119,7 @@ def compute(
             "focal": focal.to_json(clip.size[1]),
             "cameras_registered": int(cameras.registered.sum()),
             "notes": notes,
+            "flow": _flow_source(settings, machine.predictor),
             **({"scale": scale} if scale else {}),
             "timings_s": dict(watch.seconds),
             "peak_memory_bytes": peak_memory_bytes(machine.device),
@@ -250,6 +251,13 @@ def _masks(clip: Clip, settings: ReconstructSettings) -> UserMasks | None:
     if not settings.mask_dir:
         return None
     return UserMasks.find(Path(settings.mask_dir), clip)
+
+
+def _flow_source(settings: ReconstructSettings, predictor: Predictor) -> str:
+    """Where the optical flow of a run comes from: `given`, `measured`, or `predicted` by the model's point maps."""
+    if settings.flow_dir:
+        return "given"
+    return "measured" if isinstance(predictor, MeasuresFlow) else "predicted"
 
 
 def _user_flow(clip: Clip, settings: ReconstructSettings) -> UserFlow | None:
