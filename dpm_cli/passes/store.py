@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dpm_cli.checked_array import save_checked
 from dpm_cli.files import atomic_path
 
 _CHUNK = re.compile(r"chunk_(\d+)_(\d+)\.npz")
@@ -77,9 +78,23 @@ class PassStore:
         folder.mkdir(parents=True, exist_ok=True)
 
     def done(self) -> list[tuple[int, int]]:
-        """[start, stop) rows of the pair list that are complete, sorted."""
-        found = (_CHUNK.fullmatch(p.name) for p in self.folder.iterdir())
-        return sorted((int(m[1]), int(m[2])) for m in found if m)
+        """[start, stop) rows of the pair list that are complete, sorted.
+
+        A part of a chunk that was made again as a whole (a batch that memory had halved) counts no more.
+        """
+        names = (_CHUNK.fullmatch(p.name) for p in self.folder.iterdir())
+        found = sorted((int(m[1]), -int(m[2])) for m in names if m)
+        rows: list[tuple[int, int]] = []
+        for start, stop in found:
+            if not rows or -stop > rows[-1][1]:
+                rows.append((start, -stop))
+        return rows
+
+    def drop_incomplete(self) -> None:
+        """Remove the chunks of which a dense file is missing: those passes are predicted again."""
+        for start, stop in self.done():
+            if not all(self._dense(number).is_file() for number in range(start, stop)):
+                (self.folder / f"chunk_{start:06d}_{stop:06d}.npz").unlink()
 
     def write_dense(self, number: int, dense: DensePass) -> None:
         """Write the dense maps of pass `number`."""
@@ -96,8 +111,7 @@ class PassStore:
             record["visible"] = np.packbits(dense.flow_visible[v])
             if dense.scene_flow is not None:
                 record["scene_flow"] = dense.scene_flow[v]
-        with atomic_path(self._dense(number)) as path:
-            np.save(path, records, allow_pickle=False)
+        save_checked(self._dense(number), records)
 
     def read_view(self, number: int, view: int) -> PassView:
         """What pass `number` says of the frame of its view 0 or 1."""

@@ -45,7 +45,7 @@ def fuse_run(
         model: name of the predictor.
         scale: what the header says, arbitrary or metric.
         work: folder for what later steps need of every frame.
-        writer: of the run folder.
+        writer: of the run folder; frames that it has are not written again.
         reporter: progress.
     """
     cameras, shot = frame_cameras(clip, pictures, aligned, intrinsics)
@@ -56,7 +56,9 @@ def fuse_run(
         motion = ClipMotion(aligned.passes, pictures.clip(clip).frames, work, shown, prior)
         motion.prepare(reporter)
     with reporter.task("frames", len(clip)) as advance:
-        for t, frame in enumerate(_frames(clip, pictures, aligned, motion)):
+        kept = {t for t in range(len(clip)) if writer.has_frame(t)}
+        advance(len(kept))
+        for t, frame in _frames(clip, pictures, aligned, motion, kept):
             writer.write_frame(t, frame)
             advance()
 
@@ -82,12 +84,17 @@ def frame_cameras(
 
 
 def _frames(
-    clip: Clip, pictures: Pictures, aligned: AlignedRun | None, motion: ClipMotion | None
-) -> Iterator[FrameResult]:
-    """Every frame of the clip; a picture is fused once, however often it is repeated."""
+    clip: Clip,
+    pictures: Pictures,
+    aligned: AlignedRun | None,
+    motion: ClipMotion | None,
+    kept: set[int],
+) -> Iterator[tuple[int, FrameResult]]:
+    """Every frame of the clip but those `kept`; a picture is fused once, however often it is repeated."""
+    wanted = [t for t in range(len(clip)) if t not in kept]
     if aligned is None or motion is None:
-        for t in range(len(clip)):
-            yield _in_clip(_empty(clip.frames.read([t])[0]), t, pictures)
+        for t in wanted:
+            yield t, _in_clip(_empty(clip.frames.read([t])[0]), t, pictures)
         return
 
     def fuse(number: int) -> FrameResult:
@@ -95,13 +102,15 @@ def _frames(
         image = clip.frames.read([int(pictures.shown[number])])[0]
         return fuse_frame(number, image, depth, dynamic, aligned.passes)
 
-    fused = in_order(fuse, range(len(pictures)))
+    numbers = sorted({int(n) for n in pictures.of_frame[wanted] if n >= 0})
+    fused = in_order(fuse, numbers)
     latest, last = -1, None
-    for t, number in enumerate(pictures.of_frame):
+    for t in wanted:
+        number = int(pictures.of_frame[t])
         if number > latest:
-            latest, last = int(number), next(fused)
+            latest, last = number, next(fused)
         frame = last if number >= 0 else None
-        yield _in_clip(frame or _empty(clip.frames.read([t])[0]), t, pictures)
+        yield t, _in_clip(frame or _empty(clip.frames.read([t])[0]), t, pictures)
 
 
 def _empty(image: np.ndarray) -> FrameResult:
