@@ -15,7 +15,7 @@ import numpy as np
 
 from dpm_cli.motion.look import Seen
 
-_THRESHOLD = 7.0
+_THRESHOLD = 5.5
 """Residual, in medians of its look, at which motion and rest are equally likely."""
 _MOST = 3.0
 """Log odds that one stride can say."""
@@ -24,7 +24,7 @@ _FLOOR_PX = 0.05
 _DEPTH_SHARE = 0.17
 """Deviation of fused log depth, of what its confidence says: that is cautious, and a mover's error of depth is part of
 what must be seen."""
-_OPINION = 0.6
+_OPINION = 0.8
 """Weight of the predictor's log odds."""
 _UNSEEN = -0.5
 """Log odds where no look sees the pixel, before the predictor is asked."""
