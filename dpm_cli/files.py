@@ -5,6 +5,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 import struct
 import uuid
 import zlib
@@ -24,6 +25,7 @@ _UNWRITABLE |= {errno.EFBIG, errno.ENAMETOOLONG}
 """What a disk says that is full, write-protected or another's; anything else is a defect."""
 
 
+_LEFTOVER = re.compile(r"\..*\.[0-9a-f]{8}\.tmp(\.\w+)?")
 _DAMAGE = (
     ArithmeticError,
     AttributeError,
@@ -102,6 +104,13 @@ def atomic_path(path: Path, *, durable: bool = False) -> Iterator[Path]:
             os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def drop_leftovers(folder: Path) -> None:
+    """Remove the temporary files that killed writers have left directly in a folder."""
+    for path in folder.glob(".*.tmp*"):
+        if _LEFTOVER.fullmatch(path.name):
+            path.unlink()
 
 
 def sync_file(path: Path) -> None:
