@@ -18,16 +18,21 @@ class Check:
 
     name: str
     state: str
-    """`ok`, `missing` (optional) or `failed` (dpm cannot work without it)."""
+    """`ok`, `warning` (works now, may break), `missing` (optional) or `failed` (dpm cannot work without it)."""
     found: str
     hint: str = ""
 
 
+_OPENCV = "opencv-contrib-python-headless"
+"""The distribution of OpenCV that dpm asks for; the others write over the same files."""
+_OTHER_OPENCVS = ("opencv-python", "opencv-python-headless", "opencv-contrib-python")
 _EXTRAS = (
     ("hub", "huggingface_hub", "huggingface_hub"),
     ("usd", "pxr", "usd-core"),
     ("rerun", "rerun", "rerun-sdk"),
     ("exr", "OpenEXR", "OpenEXR"),
+    ("heif", "pillow_heif", "pillow-heif"),
+    ("eval", "h5py", "h5py"),
 )
 """Name, module and distribution of the optional dependencies that a user may miss."""
 
@@ -45,12 +50,7 @@ def examine() -> list[Check]:
             "pip install imageio-ffmpeg, or set DPM_FFMPEG",
             required=True,
         ),
-        _try(
-            "opencv",
-            _opencv,
-            "pip install opencv-contrib-python-headless",
-            required=True,
-        ),
+        *_opencv(),
         _try(
             "open3d",
             _version_of("open3d", "open3d"),
@@ -90,11 +90,35 @@ def _version_of(module: str, distribution: str) -> Callable[[], str]:
     return probe
 
 
-def _opencv() -> str:
-    # Several distributions bring the same module.
+def _opencv() -> list[Check]:
+    """OpenCV itself, and a warning where several distributions of it share one folder.
+
+    They all install the module `cv2`, so the one installed last hides the contrib parts or breaks the other's, and
+    uninstalling one takes files of the other with it.
+    """
+    others = [name for name in _OTHER_OPENCVS if _is_installed(name)]
+    way_out = f"pip uninstall {' '.join(others + [_OPENCV])} && pip install {_OPENCV}"
+    checks = [_try("opencv", _opencv_version, way_out, required=True)]
+    if others and _is_installed(_OPENCV):
+        both = f"{' and '.join(others)} beside {_OPENCV}: they write over each other's files"
+        checks.append(Check("opencv twice", "warning", both, way_out))
+    return checks
+
+
+def _opencv_version() -> str:
     import cv2
 
+    if not hasattr(cv2, "ximgproc"):
+        raise ImportError(f"{cv2.__version__} without the contrib modules")
     return cv2.__version__
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _torch() -> str:

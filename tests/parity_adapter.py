@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from dpm_cli.network.large import PairNetwork
 from dpm_cli.network.moge.model import MogeNetwork
-from dpm_cli.network.moge.pinhole import focal_from_fov_x, pinhole_view
+from dpm_cli.network.moge.pinhole import pinhole_view
 from dpm_cli.network.vggt.multi_view import MultiViewNetwork
 from dpm_cli.weights.convert import pair_config, pair_state
 from dpm_cli.weights.inspect import shapes_of
@@ -49,6 +49,11 @@ def run_pair(net: PairNetwork, image_1: Tensor, image_2: Tensor) -> dict[str, Te
         "pts3d_2": points[:, 1, 1],
         "conf_2": certainty[:, 1, 1],
     }
+
+
+def focal_from_fov_x(fov_x_rad: Tensor, aspect: float) -> Tensor:
+    """Focal length in half diagonals of a horizontal field of view."""
+    return aspect * (1 + aspect**2) ** -0.5 / (fov_x_rad / 2).tan()
 
 
 def run_moge(net: MogeNetwork, images: Tensor, tokens: int, fov_x_deg: float) -> dict[str, Tensor]:

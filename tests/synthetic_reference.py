@@ -3,7 +3,7 @@
 import torch
 
 from dpm_cli.workshop.synthetic.raycast import NEAR, Tables, compose, intersect
-from dpm_cli.workshop.synthetic.scene import Kind
+from dpm_cli.workshop.synthetic.scene import ShapeKind
 from dpm_cli.workshop.synthetic.world import World
 
 
@@ -12,8 +12,8 @@ def cast_slowly(world: World, tables: Tables, frame: int, cam2world, rays):
     clip = int(tables.frame_clip[frame])
     depth, slot = _background(world, clip, tables, frame, cam2world, rays)
     for n in range(1, tables.kind.shape[1]):
-        kind = Kind(int(tables.kind[frame, n]))
-        if kind == Kind.BACKGROUND:
+        kind = ShapeKind(int(tables.kind[frame, n]))
+        if kind == ShapeKind.BACKGROUND:
             continue
         obj_from_cam = compose(tables.from_world[frame, n], cam2world[:3])
         o = obj_from_cam[:, 3:].expand(-1, len(rays))
@@ -42,8 +42,8 @@ def light_is_blocked(tables: Tables, frame: int, points, light):
     """True (P,) where any slot stands between points (P, 3) and the light (3,), tried one by one."""
     blocked = torch.zeros(len(points), dtype=torch.bool)
     for n in range(1, tables.kind.shape[1]):
-        kind = Kind(int(tables.kind[frame, n]))
-        if kind == Kind.BACKGROUND:
+        kind = ShapeKind(int(tables.kind[frame, n]))
+        if kind == ShapeKind.BACKGROUND:
             continue
         m = tables.from_world[frame, n]
         o = m[:, :3] @ points.T + m[:, 3:]

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from dpm_cli.cli import app
 from dpm_cli.errors import UsageError
-from dpm_cli.weights.mini_file import SHIPPED
+from dpm_cli.weights.store import SHIPPED
 from dpm_cli.workshop.train import start
 from dpm_cli.workshop.train.loop import TrainResult
 

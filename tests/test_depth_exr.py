@@ -11,6 +11,7 @@ from dpm_cli.export import export_sequence
 from dpm_cli.export.source_size import nearest_to_source
 from dpm_cli.formats.depth_exr import ExrDepth, read_depth_exr, write_depth_exr
 from dpm_cli.formats.openexr import read_exr
+from dpm_cli.prior.maps import read_map
 
 
 def test_depth_comes_back_exactly(tmp_path):
@@ -25,8 +26,26 @@ def test_depth_comes_back_exactly(tmp_path):
     assert np.array_equal(image.valid, valid)
     assert np.array_equal(image.depth, np.where(valid, depth, 0))
     assert image.unit == "arbitrary"
-    # Our reader takes the first channel, and channels are in the order of their names.
-    assert np.array_equal(read_exr(tmp_path / "d" / "depth_000003.exr"), valid)
+    assert np.array_equal(read_exr(tmp_path / "d" / "depth_000003.exr"), image.depth)
+
+
+def test_programs_that_know_only_grey_find_the_depth(tmp_path):
+    """OpenCV and Blender's images read `Y` and `A`, and make zeros of a file that has `Z` only."""
+    exr = pytest.importorskip("OpenEXR")
+    depth = np.linspace(1, 2, 12, dtype=np.float32).reshape(3, 4)
+    write_depth_exr(tmp_path / "a.exr", ExrDepth(depth, depth > 1.2, "metre"))
+    with exr.File(str(tmp_path / "a.exr"), separate_channels=True) as file:
+        channels = {name: np.array(c.pixels) for name, c in file.channels().items()}
+    assert set(channels) == {"A", "Y", "Z"}
+    assert np.array_equal(channels["Y"], channels["Z"])
+    assert np.array_equal(channels["Y"], np.where(depth > 1.2, depth, 0))
+
+
+def test_depth_that_we_wrote_is_a_prior(tmp_path):
+    pytest.importorskip("OpenEXR")
+    depth = np.linspace(1, 2, 12, dtype=np.float32).reshape(3, 4)
+    write_depth_exr(tmp_path / "a.exr", ExrDepth(depth, np.ones((3, 4), bool), "metre"))
+    assert np.array_equal(read_map(tmp_path / "a.exr", "metric").values, depth)
 
 
 def test_other_files_are_refused(tmp_path):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from truth_arrays import sequence_arrays
 
 from dpm_cli.sequence import Sequence4D
 from dpm_cli.workshop.datasets.synth import truth_of_clip
@@ -9,7 +10,6 @@ from dpm_cli.workshop.evaluate.matched import MatchedSequence
 from dpm_cli.workshop.evaluate.object_scores import score_objects
 from dpm_cli.workshop.evaluate.sequence_scores import score_sequence
 from dpm_cli.workshop.synthetic import render_clip, scene_seed
-from dpm_cli.workshop.synthetic.sequence_truth import sequence_arrays
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from truth_arrays import sequence_arrays
 
 from dpm_cli.errors import InputError
 from dpm_cli.sequence import Sequence4D
@@ -18,7 +19,6 @@ from dpm_cli.workshop.evaluate.sequence_runs import (
 )
 from dpm_cli.workshop.evaluate.sequence_scores import score_sequence
 from dpm_cli.workshop.synthetic import render_clip, scene_seed
-from dpm_cli.workshop.synthetic.sequence_truth import sequence_arrays
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from dpm_cli.errors import DegenerateGeometryError
-from dpm_cli.geometry.procrustes import fit_rigid, fit_robust, fit_similarity
+from dpm_cli.geometry.procrustes import fit_robust, fit_similarity
 from dpm_cli.geometry.rigid import invert, se3_exp, so3_angle, transform
 from dpm_cli.geometry.robust import weighted_median
 from dpm_cli.geometry.similarity import scale_of, similarity
@@ -10,6 +10,10 @@ from dpm_cli.geometry.similarity import scale_of, similarity
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def fit_rigid(source, target, weights=None):
+    return fit_similarity(source, target, weights, scale="none")
 
 
 def test_exact_matches_give_the_exact_transform_batched():

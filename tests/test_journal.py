@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from interruptions import contents, differences
 from oracle import OraclePredictor
 from video_files import Notes
 
+from dpm_cli.checked_array import save_checked
 from dpm_cli.cli import main
 from dpm_cli.config import ClipSettings, ReconstructSettings
 from dpm_cli.errors import DpmError, InputError
@@ -125,12 +125,12 @@ def test_parts_that_a_power_cut_has_torn_are_made_again(photos, tmp_path, monkey
         with pytest.raises(DpmError):
             reconstruct(str(photos), tmp_path / "run", SETTINGS)
     work = tmp_path / "run" / ".dpm_work"
-    (work / "passes" / "pass_000001.npz").write_bytes(b"")
+    (work / "passes" / "pass_000001.npy").write_bytes(b"")
     flip(work / "passes" / "chunk_000002_000004.npz", 300)
     flip(work / "images" / "clip.rgb", 5000)
     notes = Notes()
     reconstruct(str(photos), tmp_path / "run", SETTINGS, reporter=notes)
-    assert any("pass_000001.npz is missing or damaged" in line for line in notes.lines)
+    assert any("pass_000001.npy is missing or damaged" in line for line in notes.lines)
     reconstruct(str(photos), tmp_path / "whole", SETTINGS)
     assert differences(tmp_path / "run", contents(tmp_path / "whole")) == []
 
@@ -150,11 +150,9 @@ def test_a_chunk_without_its_passes_does_not_count(tmp_path):
     for start in (0, 2):
         store.write_chunk(start, start + 2, {"pairs": np.zeros((2, 2))})
         for number in (start, start + 1):
-            np.savez(tmp_path / "passes" / f"pass_{number:06d}.npz", a=np.zeros(3))
-    with zipfile.ZipFile(tmp_path / "passes" / "pass_000003.npz", "a") as archive:
-        offset = archive.infolist()[0].header_offset
-    flip(tmp_path / "passes" / "pass_000003.npz", offset + 180)
-    assert drop_torn_parts(tmp_path) == ["passes/pass_000003.npz"]
+            save_checked(tmp_path / "passes" / f"pass_{number:06d}.npy", np.zeros(3))
+    flip(tmp_path / "passes" / "pass_000003.npy", 140)
+    assert drop_torn_parts(tmp_path) == ["passes/pass_000003.npy"]
     assert store.done() == [(0, 2)]
 
 

@@ -9,6 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "dpm_cli"
 LAYERS: list[set[str]] = [
     {"errors", "outputs"},
     {"progress", "files", "config", "devices"},
+    {"checked_array"},
     {"structures"},
     {"geometry", "video", "formats"},
     {"twoview"},
@@ -99,3 +100,18 @@ def test_no_module_imports_itself_in_a_circle():
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         raise AssertionError(f"circle: {error.args[1]}") from None
+
+
+def test_no_two_public_classes_share_a_name():
+    """A word means one thing."""
+    places: dict[str, list[str]] = {}
+    for path in FILES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(".".join(parts(path)))
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+def test_files_are_short():
+    long = {p.relative_to(PACKAGE) for p in FILES if len(p.read_text().splitlines()) > 300}
+    assert long == set()

@@ -17,7 +17,8 @@ from dpm_cli.predictors.confidence_scale import ConfidenceScale
 from dpm_cli.predictors.mini import MiniPredictor, load, network_size
 from dpm_cli.predictors.mini_status import camera_status
 from dpm_cli.structures import Clip
-from dpm_cli.weights.mini_file import SHIPPED, load_mini, save_mini
+from dpm_cli.weights.mini_file import load_mini, save_mini
+from dpm_cli.weights.store import SHIPPED
 from dpm_cli.workshop.synthetic import sample_pairs
 from dpm_cli.workshop.train.batches import Batch, measured_flow
 from dpm_cli.workshop.train.confidence import fit_confidence

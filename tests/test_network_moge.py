@@ -13,10 +13,11 @@ import parity_vectors
 import pytest
 import torch
 from network_helpers import TINY_MOGE, images, perturb, public_moge, tiny_moge
+from parity_adapter import focal_from_fov_x
 
 from dpm_cli.errors import WeightsError
 from dpm_cli.network.moge.model import MogeMaps, MogeNetwork, remap, resized_output, token_grid
-from dpm_cli.network.moge.pinhole import fit_pinhole, focal_from_fov_x, pinhole_view
+from dpm_cli.network.moge.pinhole import fit_pinhole, pinhole_view
 from dpm_cli.network.moge.pyramid import view_plane
 from dpm_cli.weights.checkpoint import read_checkpoint
 from dpm_cli.weights.convert import moge_config, moge_state

@@ -7,6 +7,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 from oracle import OraclePredictor
+from truth_arrays import sequence_arrays
 
 from dpm_cli.config import ClipSettings, ReconstructSettings
 from dpm_cli.errors import UsageError
@@ -17,7 +18,6 @@ from dpm_cli.predictors import LOADERS
 from dpm_cli.sequence import Sequence4D, read_manifest
 from dpm_cli.tracking import track
 from dpm_cli.workshop.synthetic import render_clip, scene_seed
-from dpm_cli.workshop.synthetic.sequence_truth import sequence_arrays
 
 FRAMES, SIZE = 6, (64, 96)
 ORACLE = ReconstructSettings(model="oracle", device="cpu", batch_size=3, pairs="1,2,4")

@@ -9,6 +9,7 @@ import numpy as np
 import oracle_prior
 import pytest
 from oracle import OraclePredictor
+from truth_arrays import sequence_arrays
 
 from dpm_cli.config import ReconstructSettings
 from dpm_cli.errors import InterruptedRunError, UsageError
@@ -25,7 +26,6 @@ from dpm_cli.progress import SilentReporter
 from dpm_cli.sequence import Sequence4D, read_manifest
 from dpm_cli.structures import Cameras
 from dpm_cli.workshop.synthetic import render_clip, scene_seed
-from dpm_cli.workshop.synthetic.sequence_truth import sequence_arrays
 
 FRAMES, SIZE = 4, (64, 96)
 PLAIN = ReconstructSettings(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dpm_cli.focal import FocalEstimate
-from dpm_cli.prior.affine import Affine, fit_affine, weighted_median
+from dpm_cli.prior.affine import Affine, fit_affine, median_of
 from dpm_cli.prior.combine import combine
 from dpm_cli.prior.estimate import PriorEstimate
 from dpm_cli.prior.focal import combined, prior_focal, with_prior
@@ -213,5 +213,5 @@ def test_focal_lengths_are_weighed_and_the_less_certain_one_loses_a_contradictio
 
 
 def test_the_weighted_median_of_nothing_is_nothing():
-    assert weighted_median(np.array((3.0, 4.0)), np.zeros(2)) == 0
-    assert weighted_median(np.array((5.0, 1.0, 3.0)), np.array((1.0, 1.0, 9.0))) == 3
+    assert median_of(np.array((3.0, 4.0)), np.zeros(2)) == 0
+    assert median_of(np.array((5.0, 1.0, 3.0)), np.array((1.0, 1.0, 9.0))) == 3

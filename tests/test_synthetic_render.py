@@ -15,7 +15,7 @@ from dpm_cli.workshop.synthetic import (
 )
 from dpm_cli.workshop.synthetic.camera_paths import KIND_WEIGHTS
 from dpm_cli.workshop.synthetic.raycast import cast, make_tables
-from dpm_cli.workshop.synthetic.scene import Kind, Motion, Objects
+from dpm_cli.workshop.synthetic.scene import Motion, SceneObjects, ShapeKind
 from dpm_cli.workshop.synthetic.world import build_world
 
 SIZE = (48, 64)
@@ -53,8 +53,8 @@ def test_a_sphere_has_its_analytic_depth():
     world = build_world(torch.tensor([0]))
     size = (64, 64)
     kind = torch.zeros_like(world.objects.kind)
-    kind[0, 1] = Kind.ELLIPSOID
-    objects = Objects(**{**vars(world.objects), "kind": kind, "active": kind > 0})
+    kind[0, 1] = ShapeKind.ELLIPSOID
+    objects = SceneObjects(**{**vars(world.objects), "kind": kind, "active": kind > 0})
     state = world.motion(torch.zeros(1, 1))
     pose = torch.eye(4).expand(1, 1, kind.shape[1], 4, 4).clone()
     pose[..., :3, 3] = torch.tensor((0.2, -0.1, 1.5))
@@ -121,7 +121,7 @@ def test_objects_enter_leave_and_deform():
     stretch = (motion.scale[:, -1] / motion.scale[:, 0] - 1).abs().amax(-1)
     assert 0.05 < (stretch > 0.02)[active].float().mean() < 0.6
     bends = (motion.deform[:, -1] - motion.deform[:, 0]).abs().amax(-1) > 0.01
-    soft = active & (world.objects.kind >= Kind.SUPERQUADRIC)
+    soft = active & (world.objects.kind >= ShapeKind.SUPERQUADRIC)
     assert bends[soft].float().mean() > 0.9
     assert not bends[active & ~soft].any()
     limbs = (motion.pose[:, 8] - motion.pose[:, 0]).abs().amax((-1, -2)) > 1e-3

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dpm_cli.workshop.synthetic import deform, shapes
-from dpm_cli.workshop.synthetic.scene import Kind
+from dpm_cli.workshop.synthetic.scene import ShapeKind
 
 RAYS, SAMPLES = 400, 4001
 
@@ -98,14 +98,14 @@ def test_bent_superquadric(rays):
         return (value < 1).view(p.shape[1:])
 
     found = shapes.searched(
-        Kind.SUPERQUADRIC, rays[0], rays[1], shape.expand(-1, RAYS), q.expand(-1, RAYS), 0.0
+        ShapeKind.SUPERQUADRIC, rays[0], rays[1], shape.expand(-1, RAYS), q.expand(-1, RAYS), 0.0
     )
     agree(found, first_inside(inside, rays[0], rays[1]))
 
 
 def test_sheet_hits_lie_on_the_wave(rays):
     q = torch.tensor((0.2, 2.0, 1.0, 0.3, 0.05, -3.0, 4.0, 1.0))[:, None].expand(-1, RAYS)
-    s = shapes.searched(Kind.SHEET, rays[0], rays[1], torch.zeros(2, RAYS), q, 0.0)
+    s = shapes.searched(ShapeKind.SHEET, rays[0], rays[1], torch.zeros(2, RAYS), q, 0.0)
     hit = s.isfinite()
     assert hit.sum() > 0.2 * RAYS
     x, y, z = (rays[0] + s * rays[1])[:, hit]
@@ -114,16 +114,19 @@ def test_sheet_hits_lie_on_the_wave(rays):
     assert max(x.abs().max(), y.abs().max()) < 1 + 1e-5
 
 
-@pytest.mark.parametrize("kind", [Kind.ELLIPSOID, Kind.BOX, Kind.CONE, Kind.CAPSULE, Kind.POLYTOPE])
+@pytest.mark.parametrize(
+    "kind",
+    [ShapeKind.ELLIPSOID, ShapeKind.BOX, ShapeKind.CONE, ShapeKind.CAPSULE, ShapeKind.POLYTOPE],
+)
 def test_gradients_point_against_the_ray_on_entry(rays, kind):
     shape = torch.tensor((0.4, 2.0))[:, None].expand(2, RAYS)
     planes = torch.tensor((0.6, 0.8, 0.0, 0.7) * 6)[:, None].expand(24, RAYS)
     solvers = {
-        Kind.ELLIPSOID: lambda o, d: shapes.ellipsoid(o, d, 0.0),
-        Kind.BOX: lambda o, d: shapes.box(o, d, 0.0),
-        Kind.CONE: lambda o, d: shapes.cone(o, d, shape[0], 0.0),
-        Kind.CAPSULE: lambda o, d: shapes.capsule(o, d, shape[0], 0.0),
-        Kind.POLYTOPE: lambda o, d: shapes.polytope(o, d, planes, 0.0),
+        ShapeKind.ELLIPSOID: lambda o, d: shapes.ellipsoid(o, d, 0.0),
+        ShapeKind.BOX: lambda o, d: shapes.box(o, d, 0.0),
+        ShapeKind.CONE: lambda o, d: shapes.cone(o, d, shape[0], 0.0),
+        ShapeKind.CAPSULE: lambda o, d: shapes.capsule(o, d, shape[0], 0.0),
+        ShapeKind.POLYTOPE: lambda o, d: shapes.polytope(o, d, planes, 0.0),
     }
     s = solvers[kind](rays[0], rays[1])
     hit = s.isfinite()
@@ -138,6 +141,6 @@ def test_deformations_invert():
     kind = torch.randint(1, 8, (300,), generator=generator)
     there = deform.apply(kind, p, q)
     assert (deform.apply(kind, there, q, inverse=True) - p).abs().max() < 1e-5
-    bent = (kind == Kind.SUPERQUADRIC) | (kind == Kind.SHEET)
+    bent = (kind == ShapeKind.SUPERQUADRIC) | (kind == ShapeKind.SHEET)
     assert torch.equal(there[:, ~bent], p[:, ~bent])
     assert ((there - p)[:, bent].abs().amax(0) > 1e-3).float().mean() > 0.95

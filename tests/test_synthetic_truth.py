@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 from synthetic_reference import cast_slowly
+from truth_arrays import sequence_arrays
 
 from dpm_cli.geometry.camera import pixel_grid, project_map, rays, unproject
 from dpm_cli.geometry.rigid import invert, transform_map
 from dpm_cli.matching.consistency import sample
 from dpm_cli.workshop.synthetic import render_clips, scene_seed
 from dpm_cli.workshop.synthetic.raycast import make_tables
-from dpm_cli.workshop.synthetic.sequence_truth import read_truth, sequence_arrays, write_truth
+from dpm_cli.workshop.synthetic.sequence_truth import read_truth, write_truth
 from dpm_cli.workshop.synthetic.world import build_world
 
 SIZE = (72, 96)

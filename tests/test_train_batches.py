@@ -18,7 +18,7 @@ from dpm_cli.workshop.train.batches import (
     measured_flow,
     prefetch,
 )
-from dpm_cli.workshop.train.settings import Stage, TrainSettings
+from dpm_cli.workshop.train.settings import TrainingStage, TrainSettings
 
 ALL, NONE = torch.ones(3, dtype=torch.bool), torch.zeros(3, dtype=torch.bool)
 
@@ -97,7 +97,7 @@ def test_light_changes_leave_geometry_alone_and_stay_in_range(truth):
     assert law_error_px(full) < 2e-3
 
 
-SETTINGS = TrainSettings(steps=10, stages=(Stage(0.0, ((32, 48), (48, 32)), 4),), shards=2)
+SETTINGS = TrainSettings(steps=10, stages=(TrainingStage(0.0, ((32, 48), (48, 32)), 4),), shards=2)
 
 
 def test_a_step_is_the_same_alone_and_shared():
@@ -155,6 +155,6 @@ def test_schedule():
     assert timed.progress(10**6, 30.0) == 0.25
     assert timed.progress(0, 500.0) == 1.0
     stages = TrainSettings(
-        steps=10, stages=(Stage(0.0, ((16, 16),), 1), Stage(0.5, ((32, 32),), 2))
+        steps=10, stages=(TrainingStage(0.0, ((16, 16),), 1), TrainingStage(0.5, ((32, 32),), 2))
     )
     assert [stages.stage(p).batch for p in (0.0, 0.49, 0.5, 1.0)] == [1, 1, 2, 2]

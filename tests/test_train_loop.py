@@ -19,7 +19,7 @@ from dpm_cli.workshop.train.checkpoint import NAME, load_checkpoint
 from dpm_cli.workshop.train.curves import plot_run, read_log
 from dpm_cli.workshop.train.loop import WEIGHTS, TrainJob, _Run, train
 from dpm_cli.workshop.train.recipe import choose_recipe
-from dpm_cli.workshop.train.settings import Stage, TrainSettings
+from dpm_cli.workshop.train.settings import TrainingStage, TrainSettings
 from dpm_cli.workshop.train.start import TrainOptions, run_training
 from dpm_cli.workshop.train.validate import score_points, summarise, validate
 
@@ -38,7 +38,7 @@ class ToySource:
 
 
 def settings(steps: int, **changes) -> TrainSettings:
-    stages = (Stage(0.0, (SIZE,), 4),)
+    stages = (TrainingStage(0.0, (SIZE,), 4),)
     base = TrainSettings(
         preset="tiny",
         steps=steps,

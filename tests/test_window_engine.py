@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from oracle import OraclePredictor
+from truth_arrays import sequence_arrays
 
 from dpm_cli.config import ReconstructSettings
 from dpm_cli.errors import UsageError
@@ -14,7 +15,6 @@ from dpm_cli.predictors import LOADERS
 from dpm_cli.sequence import Sequence4D
 from dpm_cli.structures import Clip, WindowPrediction
 from dpm_cli.workshop.synthetic import render_clip, scene_seed
-from dpm_cli.workshop.synthetic.sequence_truth import sequence_arrays
 
 FRAMES, SIZE = 7, (24, 32)
 CPU = torch.device("cpu")

@@ -27,7 +27,7 @@ def doctor(
     if as_json:
         emit(json.dumps({"healthy": healthy(checks), "checks": [asdict(c) for c in checks]}))
     else:
-        mark = {"ok": "ok", "missing": "--", "failed": "!!"}
+        mark = {"ok": "ok", "warning": "! ", "missing": "--", "failed": "!!"}
         width = max(len(c.name) for c in checks)
         for check in checks:
             emit(f"{mark[check.state]}  {check.name:<{width}}  {check.found}")

@@ -108,7 +108,7 @@ def train(
     from dpm_cli.cli.console import emit, reporter
     from dpm_cli.devices import pick_device
     from dpm_cli.errors import UsageError
-    from dpm_cli.weights.mini_file import SHIPPED
+    from dpm_cli.weights.store import SHIPPED
     from dpm_cli.workshop.train.start import TrainOptions, run_training
 
     rank = int(os.environ.get("LOCAL_RANK", "0"))

@@ -1,7 +1,8 @@
 """Depth as OpenEXR: channel `Z` (float, z in the camera, not ray length) and `A` (1 where there is an estimate).
 
-Unlike 16-bit PNG it needs no factor and no file of facts. The unit stands in the header's attribute `depth_unit`. Needs
-the extra `exr` (OpenEXR, BSD licence).
+`Y` holds the depth a second time: OpenCV and Blender's images show a file without grey or colour as zeros. Unlike a
+16-bit PNG it needs no factor and no file of facts. The unit stands in the header's attribute `depth_unit`. Needs the
+extra `exr` (OpenEXR, BSD licence).
 """
 
 from dataclasses import dataclass
@@ -34,10 +35,8 @@ def write_depth_exr(path: Path, image: ExrDepth) -> None:
         MissingExtraError: OpenEXR is not installed.
     """
     exr = _openexr()
-    channels = {
-        "Z": np.where(image.valid, image.depth, 0).astype(np.float32),
-        "A": image.valid.astype(np.float32),
-    }
+    depth = np.where(image.valid, image.depth, 0).astype(np.float32)
+    channels = {"Z": depth, "Y": depth, "A": image.valid.astype(np.float32)}
     header = {
         "compression": exr.ZIP_COMPRESSION,
         "type": exr.scanlineimage,

@@ -16,11 +16,13 @@ from dpm_cli.files import reads
 _DTYPES = {0: np.dtype("<u4"), 1: np.dtype("<f2"), 2: np.dtype("<f4")}
 _LINES = {0: 1, 2: 1, 3: 16}
 _MOST_PIXELS = 2**28
+_DEPTH = ("Z", "depth.Z", "Depth.Z", "Y", "V", "R")
+"""Channels that programs call depth, the surest first; where there is none of them, the first channel is."""
 
 
 @reads("OpenEXR")
 def read_exr(path: Path) -> np.ndarray:
-    """(H, W) float32 of the first channel.
+    """(H, W) float32 of the channel of depth: `Z` where there is one.
 
     Raises:
         InputError: not an EXR file, or tiled, multi-part, or compressed otherwise than by ZIP.
@@ -45,13 +47,17 @@ def read_exr(path: Path) -> np.ndarray:
 def _read_lines(
     data: bytes,
     at: int,
-    channels: list[np.dtype],
+    channels: dict[str, np.dtype],
     size: tuple[int, int],
     first_line: int,
     compression: int,
 ) -> np.ndarray:
     height, width = size
-    line_bytes = width * sum(c.itemsize for c in channels)
+    line_bytes = width * sum(c.itemsize for c in channels.values())
+    wanted = next((name for name in _DEPTH if name in channels), next(iter(channels)))
+    before = list(channels)[: list(channels).index(wanted)]
+    start = width * sum(channels[name].itemsize for name in before)
+    stop = start + width * channels[wanted].itemsize
     step = _LINES[compression]
     out = np.zeros(size, np.float32)
     offsets = np.frombuffer(data, "<u8", -(-height // step), at)
@@ -63,8 +69,7 @@ def _read_lines(
         if compression and count < lines * line_bytes:
             chunk = _unzip(chunk)
         rows = np.frombuffer(chunk, np.uint8, lines * line_bytes).reshape(lines, line_bytes)
-        first = rows[:, : width * channels[0].itemsize].copy().view(channels[0])
-        out[y : y + lines] = first.astype(np.float32)
+        out[y : y + lines] = rows[:, start:stop].copy().view(channels[wanted])
     return out
 
 
@@ -90,11 +95,12 @@ def _attributes(data: bytes, at: int) -> tuple[dict[str, bytes], int]:
     return found, at + 1
 
 
-def _channels(data: bytes) -> list[np.dtype]:
-    at, found = 0, []
+def _channels(data: bytes) -> dict[str, np.dtype]:
+    """Type by name, in the order in which a line holds them."""
+    at, found = 0, {}
     while data[at]:
-        _, at = _string(data, at)
-        found.append(_DTYPES[struct.unpack_from("<i", data, at)[0]])
+        name, at = _string(data, at)
+        found[name] = _DTYPES[struct.unpack_from("<i", data, at)[0]]
         at += 16
     return found
 

@@ -35,11 +35,6 @@ class RobustFit:
     """(...) share of the given weight that the robust weights kept, 0..1."""
 
 
-def fit_rigid(source: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Rigid (..., 4, 4) minimising sum w |T source - target|^2."""
-    return _fit(source, target, weights, "none")
-
-
 def fit_similarity(
     source: Tensor,
     target: Tensor,
@@ -50,7 +45,8 @@ def fit_similarity(
     """Similarity (..., 4, 4) from source to target.
 
     `symmetric` takes the ratio of the two spreads: swapping the sets gives the exact inverse and noise in the
-    source does not shrink it. `least-squares` is Umeyama's, the minimiser of sum w |S source - target|^2.
+    source does not shrink it. `least-squares` is Umeyama's, the minimiser of sum w |S source - target|^2. `none` is the
+    rigid motion that minimises that sum.
     """
     return _fit(source, target, weights, scale)
 

@@ -13,6 +13,10 @@ _LOOKS, _OUTSIDE = 2.0, 0.5
 SMOOTH_HANDICAP = 0.15
 """Without it the flow of images without texture is 5 % better, of real and film pairs 10 % worse."""
 _RADIUS = 3
+_AROUND_CENTRE = [
+    (dy, dx) for dy in range(_RADIUS + 1) for dx in range(-_RADIUS, _RADIUS + 1) if dy > 0 or dx > 0
+]
+"""Rows and columns from a pixel to those that it is compared with."""
 _GREY_STEP = 4
 """Grey levels within which two pixels count as equal."""
 
@@ -48,36 +52,29 @@ def _pick(
     return np.take_along_axis(np.stack([f for f, _ in both]), best[None, ..., None], axis=0)[0]
 
 
-def _cost(
-    flow: np.ndarray, back: np.ndarray, signs: list[np.ndarray], grey_2: np.ndarray
-) -> np.ndarray:
+def _cost(flow: np.ndarray, back: np.ndarray, signs: np.ndarray, grey_2: np.ndarray) -> np.ndarray:
     """Cost (H, W) of one candidate."""
     error, inside = comes_back(flow, back)
     mean_square = cv2.blur(np.minimum(error, _CLAMP_PX) ** 2, (_AROUND, _AROUND))
     # A running sum over a flat zero may end a rounding error below it.
     error = np.sqrt(np.maximum(mean_square, 0))
-    brought = follow(grey_2, flow)
-    unlike = np.zeros(flow.shape[:2], np.float32)
-    for sign, other in zip(signs, _census(brought), strict=True):
-        unlike += sign != other
-    unlike = cv2.blur(unlike / len(signs), (5, 5))
+    unlike = (signs != _census(follow(grey_2, flow))).sum(axis=0, dtype=np.uint8)
+    unlike = cv2.blur(unlike.astype(np.float32), (5, 5)) / len(signs)
     return error / (1 + error) + _LOOKS * unlike + _OUTSIDE * ~inside
 
 
-def _census(grey: np.ndarray) -> list[np.ndarray]:
-    """Signs (H, W) int8 of the difference to every pixel around, half of them, as the other half mirrors it.
+def _census(grey: np.ndarray) -> np.ndarray:
+    """Signs (24, H, W) int8 of the difference to every pixel around, half of them, as the other half mirrors it.
 
     Zabih and Woodfill, ECCV 1994, with a third sign for what is equal.
     """
     image = grey.astype(np.int16)
     padded = np.pad(image, _RADIUS, mode="edge")
     height, width = image.shape
-    signs = []
-    for dy in range(_RADIUS + 1):
-        for dx in range(-_RADIUS, _RADIUS + 1):
-            if dy == 0 and dx <= 0:
-                continue
-            top, left = _RADIUS + dy, _RADIUS + dx
-            step = padded[top : top + height, left : left + width] - image
-            signs.append((step > _GREY_STEP).astype(np.int8) - (step < -_GREY_STEP))
+    low, high = image - _GREY_STEP, image + _GREY_STEP
+    signs = np.empty((len(_AROUND_CENTRE), height, width), np.int8)
+    for sign, (dy, dx) in zip(signs, _AROUND_CENTRE, strict=True):
+        top, left = _RADIUS + dy, _RADIUS + dx
+        other = padded[top : top + height, left : left + width]
+        np.subtract((other > high).view(np.int8), (other < low).view(np.int8), out=sign)
     return signs

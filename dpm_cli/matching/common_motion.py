@@ -51,13 +51,16 @@ def _common_motion(flow: np.ndarray, good: np.ndarray) -> np.ndarray | None:
 
 def _around(grey_1: np.ndarray, grey_2: np.ndarray, homography: np.ndarray) -> np.ndarray:
     """Whole flow (H, W, 2) when what the homography leaves is measured in the second image brought to the first."""
-    pixels = targets(np.zeros((*grey_1.shape, 2), np.float32))
-    target = _moved(homography, pixels.astype(np.float64)).astype(np.float32)
-    brought = cv2.remap(
-        grey_2, target[..., 0], target[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+    brought = cv2.warpPerspective(
+        grey_2,
+        homography,
+        grey_1.shape[::-1],
+        flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
     )
-    rest = pixels.astype(np.float64) + dis_flow(grey_1, brought, "sharp")
-    return (_moved(homography, rest) - pixels).astype(np.float32)
+    rest = targets(dis_flow(grey_1, brought, "sharp"))
+    moved = cv2.perspectiveTransform(rest, homography)
+    return moved - targets(np.zeros_like(moved))
 
 
 def _moved(homography: np.ndarray, pixels: np.ndarray) -> np.ndarray:

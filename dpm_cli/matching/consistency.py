@@ -1,5 +1,7 @@
 """Does flow come back? Forward-backward error, on arrays of one pair and on tensors of many."""
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 import torch
@@ -39,23 +41,31 @@ def lands_inside(flow: Tensor) -> Tensor:
 
 def targets(flow: np.ndarray) -> np.ndarray:
     """Where flow (H, W, 2) float32 leads, (H, W, 2) float32 pixels x, y."""
-    y, x = np.mgrid[: flow.shape[0], : flow.shape[1]].astype(np.float32)
-    return flow + np.stack((x, y), -1)
+    return cv2.add(flow, _pixels(*flow.shape[:2]))
+
+
+@lru_cache(maxsize=4)
+def _pixels(height: int, width: int) -> np.ndarray:
+    """Every pixel's x, y, (H, W, 2) float32; shared, so not to be written to."""
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    grid = np.stack((x, y), -1)
+    grid.setflags(write=False)
+    return grid
 
 
 def follow(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
     """What `image` (H, W) or (H, W, C) shows where flow (H, W, 2) leads; its edges are repeated outside."""
-    there = targets(flow)
-    return cv2.remap(
-        image, there[..., 0], there[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
+    return _look(image, targets(flow))
 
 
 def comes_back(flow: np.ndarray, back: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Forward-backward error (H, W) in pixels of flow (H, W, 2) against `back`, and whether it lands inside."""
-    difference = flow + follow(back, flow)
-    error = np.sqrt(np.einsum("...i,...i->...", difference, difference))
     there = targets(flow)
-    limit = np.array((flow.shape[1] - 1, flow.shape[0] - 1), np.float32)
-    inside = np.logical_and(there >= 0, there <= limit).all(axis=-1)
-    return error, np.asarray(inside)
+    x, y = cv2.split(cv2.add(flow, _look(back, there)))
+    limit = (flow.shape[1] - 1, flow.shape[0] - 1)
+    return cv2.magnitude(x, y), cv2.inRange(there, (0, 0), limit) > 0
+
+
+def _look(image: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """`image` at pixels (H, W, 2)."""
+    return cv2.remap(image, there, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # pyright: ignore

@@ -11,6 +11,7 @@ from dpm_cli.geometry.camera import intrinsics_matrix, square_in_source
 from dpm_cli.passes.fusion import fuse_frame
 from dpm_cli.passes.pictures import Pictures
 from dpm_cli.passes.user_masks import UserMasks
+from dpm_cli.pipeline.ahead import in_order
 from dpm_cli.pipeline.align_run import AlignedRun
 from dpm_cli.pipeline.motion_run import ClipMotion
 from dpm_cli.prior.witness import Witness
@@ -90,21 +91,26 @@ def _frames(
     kept: set[int],
 ) -> Iterator[tuple[int, FrameResult]]:
     """Every frame of the clip but those `kept`; a picture is fused once, however often it is repeated."""
-    fused, last = -1, None
-    for t in range(len(clip)):
-        if t in kept:
-            continue
-        number = int(pictures.of_frame[t])
-        if number < 0 or aligned is None or motion is None:
+    wanted = [t for t in range(len(clip)) if t not in kept]
+    if aligned is None or motion is None:
+        for t in wanted:
             yield t, _in_clip(_empty(clip.frames.read([t])[0]), t, pictures)
-            continue
-        if number != fused:
-            depth, dynamic = motion.frame(number)
-            image = clip.frames.read([t])[0]
-            last = fuse_frame(number, image, depth, dynamic, aligned.passes)
-            fused = number
-        assert last is not None
-        yield t, _in_clip(last, t, pictures)
+        return
+
+    def fuse(number: int) -> FrameResult:
+        depth, dynamic = motion.frame(number)
+        image = clip.frames.read([int(pictures.shown[number])])[0]
+        return fuse_frame(number, image, depth, dynamic, aligned.passes)
+
+    numbers = sorted({int(n) for n in pictures.of_frame[wanted] if n >= 0})
+    fused = in_order(fuse, numbers)
+    latest, last = -1, None
+    for t in wanted:
+        number = int(pictures.of_frame[t])
+        if number > latest:
+            latest, last = number, next(fused)
+        frame = last if number >= 0 else None
+        yield t, _in_clip(frame or _empty(clip.frames.read([t])[0]), t, pictures)
 
 
 def _empty(image: np.ndarray) -> FrameResult:

@@ -1,14 +1,14 @@
 """What an interrupted run has left: whole parts are kept, torn and damaged ones go and are made again.
 
 A killed process leaves whole files only, because they get their names last; a power cut may leave a name without its
-content. Results stand in the run's journal with their checksums; of the work folder every npz holds a checksum of each
-array.
+content. Results stand in the run's journal with their checksums; in the work folder every array has one of its own.
 """
 
 import zlib
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
+from dpm_cli.checked_array import is_sound_array
 from dpm_cli.clip_store import drop_torn_store
 from dpm_cli.files import drop_leftovers
 from dpm_cli.outputs import OUTPUTS
@@ -55,7 +55,7 @@ def drop_damaged(writer: RunWriter, reporter: Reporter) -> list[str]:
 def drop_torn_parts(work: Path) -> list[str]:
     """Remove what is not whole under the work folder of a run, and what counts on it; returns the names."""
     drop_torn_store(work / "images")
-    torn = [path for path in sorted(work.rglob("*.npz")) if not _is_sound(path)]
+    torn = [path for path in sorted(work.rglob("*.np[yz]")) if not _is_sound(path)]
     for path in torn:
         path.unlink()
     if (work / "passes").is_dir():
@@ -64,6 +64,8 @@ def drop_torn_parts(work: Path) -> list[str]:
 
 
 def _is_sound(path: Path) -> bool:
+    if path.suffix == ".npy":
+        return is_sound_array(path)
     try:
         with ZipFile(path) as archive:
             return archive.testzip() is None

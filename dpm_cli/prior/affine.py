@@ -9,6 +9,9 @@ Residuals are in log depth, so near and far count alike; what disagrees (Geman-M
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+
+from dpm_cli.geometry.robust import weighted_median
 
 FLOOR = 0.02
 """Least inverse depth after the shift, in medians of the prior."""
@@ -35,19 +38,15 @@ class Affine:
         return self.log_scale + np.log(np.maximum(prior + self.shift, FLOOR))
 
 
-def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
+def median_of(values: np.ndarray, weights: np.ndarray) -> float:
     """Median of values (N,) with weights (N,); 0 of nothing."""
-    if not (weights > 0).any():
-        return 0.0
-    order = np.argsort(values)
-    total = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(total, total[-1] / 2)])
+    return float(weighted_median(torch.from_numpy(values), torch.from_numpy(weights)))
 
 
 def robust_spread(values: np.ndarray, weights: np.ndarray) -> float:
     """Deviation of values (N,) about their median, from the median of the absolute differences."""
-    middle = weighted_median(values, weights)
-    return 1.4826 * weighted_median(np.abs(values - middle), weights)
+    middle = median_of(values, weights)
+    return 1.4826 * median_of(np.abs(values - middle), weights)
 
 
 def fit_affine(
@@ -67,9 +66,7 @@ def fit_affine(
         start: the clip's fit, from which a frame's is not expected to be far; None = the clip itself.
     """
     free = start is None
-    begun = start or Affine(
-        weighted_median(log_inverse - np.log(np.maximum(prior, FLOOR)), weight), 0
-    )
+    begun = start or Affine(median_of(log_inverse - np.log(np.maximum(prior, FLOOR)), weight), 0)
     x = np.array((begun.log_scale, begun.shift))
     pull = np.array((0.0 if free else _LOG_SCALE_SIGMA**-2, shift_sigma**-2))
     w = weight / ALIKE

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from dpm_cli.prior.affine import ALIKE, robust_spread, weighted_median
+from dpm_cli.prior.affine import ALIKE, median_of, robust_spread
 
 _SIGMA = 0.01
 """Deviation of a link that many points cannot beat: errors of a prior are alike over a picture."""
@@ -60,7 +60,7 @@ def link_frames(
         off = (there - log_inverse[i] + ratio)[seen]
         spread = robust_spread(off, w[seen])
         sigma = np.hypot(spread * np.sqrt(ALIKE / seen.sum()), _SIGMA)
-        found.append((i, j, weighted_median(off, w[seen]), sigma))
+        found.append((i, j, median_of(off, w[seen]), sigma))
     table = np.array(found, np.float64).reshape(-1, 4)
     return Links(table[:, :2].astype(np.int64), table[:, 2], table[:, 3])
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from dpm_cli.prior.affine import ALIKE, Affine, fit_affine, robust_spread, weighted_median
+from dpm_cli.prior.affine import ALIKE, Affine, fit_affine, median_of, robust_spread
 from dpm_cli.prior.links import Links, joint_scales
 from dpm_cli.prior.store import PriorStore
 
@@ -160,7 +160,7 @@ def found_error(
     off, plain = np.empty_like(log_inverse), np.empty_like(log_inverse)
     for t, fit in enumerate(fits):
         off[t] = log_inverse[t] - fit.log_inverse(prior.inverse_depth[t] / typical[t])
-        plain[t] = log_inverse[t] - weighted_median(log_inverse[t].ravel(), weight[t].ravel())
+        plain[t] = log_inverse[t] - median_of(log_inverse[t].ravel(), weight[t].ravel())
     left, whole, own = (
         float(np.average(np.minimum(np.abs(x), _CAP), weights=weight))
         for x in (off, plain, run.sigma)

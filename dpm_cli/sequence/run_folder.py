@@ -106,10 +106,6 @@ class RunWriter:
         entry = self.manifest[FILES].get(name)
         return entry is not None and is_whole(self.folder, name, entry)
 
-    def has_stage(self, name: str) -> bool:
-        """Whether the manifest says that the stage is finished."""
-        return name in self.manifest["stages"]
-
     def write_cameras(self, header: SequenceHeader) -> None:
         """Write `cameras.npz`; frames that were written for other cameras count no longer."""
         before = self.manifest[FILES].get(CAMERAS)

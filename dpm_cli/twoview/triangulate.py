@@ -14,7 +14,7 @@ from dpm_cli.twoview.lines import line_terms, with_z
 
 
 @dataclass(frozen=True, eq=False)
-class Parallax:
+class InverseDepth:
     """Per pixel of N views; inverse depth in units of 1 / baseline."""
 
     inverse_depth: Tensor
@@ -41,7 +41,7 @@ def triangulate(
     focal_px: Tensor,
     centre: Tensor,
     rotation_sigma: Tensor,
-) -> Parallax:
+) -> InverseDepth:
     """Parallax of views from flow (N, H, W, 2), its covariance (N, H, W, 3) px^2 and the other camera's pose.
 
     rotation (N, 3, 3), translation (N, 3) take this view's points to the other; focal (N,) px; `rotation_sigma` (N,)
@@ -65,7 +65,7 @@ def triangulate(
     # Behind the second camera is as impossible as behind the first.
     rho = torch.where(other_z > 0, rho, -rho.abs())
     chi2 = _form(precision, error, error)
-    return Parallax(rho, sigma, chi2, error.norm(dim=-1) * focal)
+    return InverseDepth(rho, sigma, chi2, error.norm(dim=-1) * focal)
 
 
 def _precision(covariance: Tensor, extra_px: Tensor) -> Tensor:

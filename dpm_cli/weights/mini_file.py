@@ -16,9 +16,8 @@ from torch import Tensor
 from dpm_cli.errors import WeightsError
 from dpm_cli.files import atomic_path
 from dpm_cli.network.mini import MiniConfig, MiniNetwork
+from dpm_cli.weights.store import SHIPPED
 
-SHIPPED = Path(__file__).parent / "dpm-mini.safetensors"
-"""The weights inside the wheel."""
 FORMAT = "dpm-mini 1"
 
 

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from dpm_cli.network.mini.compose import compose, corrected_flow
 from dpm_cli.network.mini.config import MiniConfig
 from dpm_cli.network.mini.correlation import Correlation
+from dpm_cli.network.mini.inputs import INPUT_CHANNELS, network_inputs, rigid_evidence
 from dpm_cli.network.mini.layers import AttentionLayer, GridCode, ResidualBlock, Up
 from dpm_cli.network.mini.parallax import (
     CAMERA_NUMBERS,
@@ -39,20 +40,17 @@ from dpm_cli.network.mini.parallax import (
     CameraHint,
     parallax,
 )
-from dpm_cli.network.mini.solve import EVIDENCE_CHANNELS, fuse, solve
+from dpm_cli.network.mini.solve import EVIDENCE_CHANNELS, final_pose, fuse, solve
 from dpm_cli.network.mini.warp import (
     OFFSET_UNIT,
+    grow,
     half_diagonal,
-    lift,
-    match_ends,
     normalised_grid,
-    rigid_residual,
+    shrink,
     swap_views,
     warp,
 )
-from dpm_cli.twoview.resection import refine_pose
 
-_INPUTS = 14 + HINT_CHANNELS
 _OUTPUTS = 12
 _QUARTER_OUTPUTS = 6
 _EXTRA_TOKENS = 4
@@ -102,7 +100,7 @@ class MiniNetwork(nn.Module):
     def __init__(self, config: MiniConfig):
         super().__init__()
         c = self.config = config
-        self.stem = nn.Conv2d(4 * _INPUTS, c.half, 3, padding=1)
+        self.stem = nn.Conv2d(4 * (INPUT_CHANNELS + HINT_CHANNELS), c.half, 3, padding=1)
         self.down_4 = nn.Conv2d(c.half, c.quarter, 3, stride=2, padding=1)
         self.correlation = Correlation(c.quarter, c.quarter)
         self.encode_4 = _blocks(c.quarter, c.blocks_quarter)
@@ -157,7 +155,7 @@ class MiniNetwork(nn.Module):
         known = torch.zeros_like(images[:, 0, 0, 0, 0]) if focal_px is None else focal_px / unit
         if noise_px is None:
             noise_px = torch.full_like(known, NOISE_PX)
-        x, error_px = _inputs(images, target, grid, known)
+        x, error_px = network_inputs(images, target, grid, known)
         guess = torch.where(known > 0, known, torch.full_like(known, math.exp(_TYPICAL_LOG_FOCAL)))
         with torch.autocast(images.device.type, enabled=False):
             hint = parallax(flow, (-error_px).exp(), guess, noise_px)
@@ -171,11 +169,11 @@ class MiniNetwork(nn.Module):
         focal = torch.where(known > 0, known, log_focal.exp())
         x = self.decode_8(self.up_8(tokens, eighth))
         coarse = _float32(self.coarse, x).unflatten(0, (-1, 2))[:, :, 0]
-        small = _shrink(target, 4)
+        small = shrink(target, 4)
         x = self.up_4(x, quarter)
-        x = self.decode_4(x + self.evidence(_evidence(coarse, small, pose, focal).to(x)))
+        x = self.decode_4(x + self.evidence(rigid_evidence(coarse, small, pose, focal).to(x)))
         found = _float32(self.quarter, x).unflatten(0, (-1, 2))
-        found = torch.cat((found[:, :, :1] + _grow(coarse[:, :, None], 2), found[:, :, 1:]), 2)
+        found = torch.cat((found[:, :, :1] + grow(coarse[:, :, None], 2), found[:, :, 1:]), 2)
         with torch.autocast(images.device.type, enabled=False):
             scene = solve(
                 found.detach(),
@@ -187,23 +185,18 @@ class MiniNetwork(nn.Module):
                 noise_px,
             )
         x = self.settle(x + self.solved(scene.evidence.flatten(0, 1).to(x)))
-        x = _float32(self.head, F.gelu(self.refine(F.gelu(self.up_2(x, half)))))
-        x = F.pixel_shuffle(x, 2).unflatten(0, (-1, 2))
-        # Splits, not slices: the gradient of each slice would be a zero-filled copy of all channels.
-        depth, offset, move, confidence, motion, valid, gate = x.split((1, 2, 4, 2, 1, 1, 1), 2)
-        smooth = _grow(found, 4).split((1, 2, 1, 1, 1), 2)
-        offset = offset + smooth[1]
+        depth, gate, offset, rest = self._head(x, half, found)
         depth = fuse(
-            (depth + smooth[0]).squeeze(2),
-            (gate + smooth[4]).squeeze(2) + _GATE_BIAS,
+            depth,
+            gate,
             target.detach() + OFFSET_UNIT * offset.detach().permute(0, 1, 3, 4, 2),
             scene,
             focal.detach(),
             1 / unit,
         )
-        motion = motion + smooth[3]
-        maps = torch.cat((depth[:, :, None], offset, move, confidence, motion, valid), 2)
-        pose_fit = _final_pose(maps.detach(), found.detach(), target, scene.pose, focal.detach())
+        _, confidence, motion, valid = rest.split((4, 2, 1, 1), 2)
+        maps = torch.cat((depth[:, :, None], offset, rest), 2)
+        pose_fit = final_pose(maps.detach(), found.detach(), target, scene.pose, focal.detach())
         points, displacement = compose(maps, flow, pose_fit, focal)
         return MiniOutput(
             points=points,
@@ -222,15 +215,35 @@ class MiniNetwork(nn.Module):
             focal=focal,
         )
 
+    def _head(
+        self, x: Tensor, half: Tensor, found: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Maps at full size, each added to what was `found` at 1/4.
+
+        Log depth and its gate (B, 2, H, W), offset of the match (B, 2, 2, H, W), and the rest (B, 2, 8, H, W):
+        free motion (4), raw confidences (2), motion and validity logits.
+        """
+        x = _float32(self.head, F.gelu(self.refine(F.gelu(self.up_2(x, half)))))
+        x = F.pixel_shuffle(x, 2).unflatten(0, (-1, 2))
+        # Splits, not slices: the gradient of each slice would be a zero-filled copy of all channels.
+        depth, offset, free, motion, valid, gate = x.split((1, 2, 6, 1, 1, 1), 2)
+        smooth = grow(found, 4).split((1, 2, 1, 1, 1), 2)
+        return (
+            (depth + smooth[0]).squeeze(2),
+            (gate + smooth[4]).squeeze(2) + _GATE_BIAS,
+            offset + smooth[1],
+            torch.cat((free, motion + smooth[3], valid), 2),
+        )
+
     def _encode(
         self, x: Tensor, images: Tensor, target: Tensor, hint: CameraHint
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Features at 1/2, 1/4, 1/8, attended tokens as maps at 1/16, and the camera tokens."""
         half = F.gelu(self.stem(F.pixel_unshuffle(x, 2)))
-        alike = self.correlation(images.flatten(0, 1), _shrink(target, 4).flatten(0, 1))
+        alike = self.correlation(images.flatten(0, 1), shrink(target, 4).flatten(0, 1))
         quarter = self.encode_4(self.down_4(half) + alike)
         eighth = self.down_8(quarter)
-        matched = _shrink(target, 8).flatten(0, 1)
+        matched = shrink(target, 8).flatten(0, 1)
         eighth = eighth + self.exchange(warp(swap_views(eighth), matched))
         eighth = self.encode_8(eighth)
         deep = self.down_16(eighth).permute(0, 2, 3, 1).unflatten(0, (-1, 2))
@@ -254,61 +267,3 @@ def _float32(layer: nn.Module, x: Tensor) -> Tensor:
 
 def _blocks(channels: int, count: int) -> nn.Sequential:
     return nn.Sequential(*(ResidualBlock(channels) for _ in range(count)))
-
-
-def _shrink(coordinates: Tensor, factor: int) -> Tensor:
-    """Mean of (B, 2, H, W, 2) over cells of `factor` pixels; normalised coordinates need no other change."""
-    flat = coordinates.flatten(0, 1).permute(0, 3, 1, 2)
-    return F.avg_pool2d(flat, factor).permute(0, 2, 3, 1).unflatten(0, coordinates.shape[:2])
-
-
-def _inputs(images: Tensor, target: Tensor, grid: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """(2 B, 14, H, W) what the module lists but for the hint, and the consistency error (B, 2, H, W) in pixels."""
-    flat, flat_target = images.flatten(0, 1), target.flatten(0, 1)
-    other = warp(swap_views(flat), flat_target)
-    back = warp(swap_views((target - grid).flatten(0, 1).permute(0, 3, 1, 2)), flat_target)
-    move = flat_target.permute(0, 3, 1, 2) - grid.permute(2, 0, 1)
-    height, width = images.shape[-2:]
-    error_px = (move + back).norm(dim=1, keepdim=True) * half_diagonal(height, width)
-    size = (len(flat), 1, height, width)
-    view = torch.tensor((-1.0, 1.0), device=images.device).repeat(len(images))
-    is_known = (known > 0).float().repeat_interleave(2)
-    log_known = known.clamp_min(1e-3).log().repeat_interleave(2) * is_known
-    planes = [p[:, None, None, None].expand(size) for p in (view, is_known, log_known)]
-    parts = (
-        flat * 2 - 1,
-        other * 2 - 1,
-        move * 10,
-        (error_px + 0.1).log(),
-        grid.permute(2, 0, 1).expand(len(flat), -1, -1, -1),
-        *planes,
-    )
-    return torch.cat(parts, 1), error_px[:, 0].unflatten(0, (-1, 2))
-
-
-def _evidence(coarse: Tensor, target: Tensor, pose: Tensor, focal: Tensor) -> Tensor:
-    """(2 B, 6, H / 4, W / 4) without gradient: image residual, displacement that explains it, log depth."""
-    with torch.no_grad():
-        rays, seen = match_ends(target)
-        log_depth = F.interpolate(coarse, rays.shape[2:4], mode="bilinear")
-        points = lift(log_depth.exp(), rays, focal)
-        residual, shift = rigid_residual(points, pose, focal, seen)
-        parts = (residual * 10, shift / points[..., 2:] * 10, log_depth[..., None])
-        return torch.cat(parts, -1).clamp(-10, 10).flatten(0, 1).permute(0, 3, 1, 2)
-
-
-def _final_pose(maps: Tensor, found: Tensor, target: Tensor, pose: Tensor, focal: Tensor) -> Tensor:
-    """Pose (B, 6) fitted to the final points of every fourth pixel of each row and column."""
-    few = (slice(None), slice(None), slice(2, None, 4), slice(2, None, 4))
-    offset = OFFSET_UNIT * maps[:, :, 1:3].permute(0, 1, 3, 4, 2)
-    first, second = match_ends(target + offset)
-    points = lift(maps[:, :, 0].exp()[few], first[few], focal)
-    weight = torch.sigmoid(-maps[:, :, 9])[few] / (1 + (2 * found[:, :, 3].clamp(-6, 6)).exp())
-    pixel = 1 / half_diagonal(*maps.shape[-2:])
-    return refine_pose(pose[:, None], points, second[few], weight, focal, pixel)
-
-
-def _grow(maps: Tensor, factor: int) -> Tensor:
-    """Maps (B, 2, C, h, w) at `factor` times the size."""
-    grown = F.interpolate(maps.flatten(0, 1), scale_factor=factor, mode="bilinear")
-    return grown.unflatten(0, maps.shape[:2])

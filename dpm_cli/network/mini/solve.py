@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dpm_cli.network.mini.parallax import depth_by_parallax, refit
-from dpm_cli.network.mini.warp import OFFSET_UNIT, lift, match_ends, rigid_residual
+from dpm_cli.network.mini.warp import OFFSET_UNIT, half_diagonal, lift, match_ends, rigid_residual
 from dpm_cli.twoview.resection import refine_pose
 
 EVIDENCE_CHANNELS = 11
@@ -112,3 +112,14 @@ def _agree(difference: Tensor, weight: Tensor) -> Tensor:
         mean = (difference * robust).sum(1) / robust.sum(1)
         robust = weight / (1 + ((difference - mean[:, None]) / _ROBUST).square())
     return mean
+
+
+def final_pose(maps: Tensor, found: Tensor, target: Tensor, pose: Tensor, focal: Tensor) -> Tensor:
+    """Pose (B, 6) fitted to the final points of every fourth pixel of each row and column."""
+    few = (slice(None), slice(None), slice(2, None, 4), slice(2, None, 4))
+    offset = OFFSET_UNIT * maps[:, :, 1:3].permute(0, 1, 3, 4, 2)
+    first, second = match_ends(target + offset)
+    points = lift(maps[:, :, 0].exp()[few], first[few], focal)
+    weight = torch.sigmoid(-maps[:, :, 9])[few] / (1 + (2 * found[:, :, 3].clamp(-6, 6)).exp())
+    pixel = 1 / half_diagonal(*maps.shape[-2:])
+    return refine_pose(pose[:, None], points, second[few], weight, focal, pixel)

@@ -87,3 +87,15 @@ def rigid_residual(
         shift = residual * (z / f)[..., None]
         moved = shift.flatten(1, 3) @ turn[:, :2]
     return residual, moved.unflatten(1, points.shape[1:4])
+
+
+def shrink(coordinates: Tensor, factor: int) -> Tensor:
+    """Mean of (B, 2, H, W, 2) over cells of `factor` pixels; normalised coordinates need no other change."""
+    flat = coordinates.flatten(0, 1).permute(0, 3, 1, 2)
+    return F.avg_pool2d(flat, factor).permute(0, 2, 3, 1).unflatten(0, coordinates.shape[:2])
+
+
+def grow(maps: Tensor, factor: int) -> Tensor:
+    """Maps (B, 2, C, h, w) at `factor` times the size."""
+    grown = F.interpolate(maps.flatten(0, 1), scale_factor=factor, mode="bilinear")
+    return grown.unflatten(0, maps.shape[:2])

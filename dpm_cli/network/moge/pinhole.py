@@ -48,11 +48,6 @@ class MogeView:
     fit: PinholeFit
 
 
-def focal_from_fov_x(fov_x_rad: Tensor, aspect: float) -> Tensor:
-    """Focal length in half diagonals of a horizontal field of view."""
-    return aspect * (1 + aspect**2) ** -0.5 / (fov_x_rad / 2).tan()
-
-
 def fit_pinhole(points: Tensor, mask: Tensor, focal: Tensor | None = None) -> PinholeFit:
     """Shift and focal length of point maps (B, H, W, 3) where mask (B, H, W) bool; `focal` (B,) if it is known.
 

@@ -14,7 +14,7 @@ def conv3x3(channels: int, out: int) -> nn.Conv2d:
     return nn.Conv2d(channels, out, 3, padding=1, padding_mode="replicate")
 
 
-class ResidualBlock(nn.Module):
+class PyramidBlock(nn.Module):
     """x + conv(relu(conv(relu(x)))); the empty places are norms that no released size has."""
 
     def __init__(self, channels: int):
@@ -58,7 +58,7 @@ class Pyramid(nn.Module):
             nn.Conv2d(given, own, 1) for given, own in zip(inputs, levels, strict=True)
         )
         self.res_blocks = nn.ModuleList(
-            nn.Sequential(*(ResidualBlock(own) for _ in range(count)))
+            nn.Sequential(*(PyramidBlock(own) for _ in range(count)))
             for own, count in zip(levels, blocks, strict=True)
         )
         last = nn.Identity() if out is None else nn.Conv2d(levels[-1], out, 1)

@@ -9,7 +9,7 @@ invisible to two views.
 from torch import Tensor
 
 from dpm_cli.predictors.geometric.complete import complete
-from dpm_cli.twoview.triangulate import Parallax
+from dpm_cli.twoview.triangulate import InverseDepth
 
 MOTION_PX = 4.0
 """Typical own motion of a mover between two frames, pixels at 512 wide."""
@@ -17,7 +17,7 @@ PRIOR = -0.5
 """Log odds of motion before anything is seen."""
 
 
-def evidence(parallax: Parallax, noise: Tensor, width: int) -> Tensor:
+def evidence(parallax: InverseDepth, noise: Tensor, width: int) -> Tensor:
     """Log likelihood ratio (N, H, W) of moving against static; `noise` (N,) scales the flow's deviations."""
     variance = noise.square()[:, None, None]
     chi2 = parallax.chi2 / variance

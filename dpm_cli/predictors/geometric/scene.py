@@ -17,7 +17,7 @@ from dpm_cli.predictors.geometric.movers import contact_links
 from dpm_cli.predictors.geometric.prior import inverse_depth_prior
 from dpm_cli.twoview.matches import both_ways
 from dpm_cli.twoview.pose import PairPose
-from dpm_cli.twoview.triangulate import Parallax, triangulate
+from dpm_cli.twoview.triangulate import InverseDepth, triangulate
 
 ROUGHNESS = 0.02
 """Neighbouring pixels of one surface differ in inverse depth by about this much of its median."""
@@ -75,7 +75,7 @@ def reconstruct(
     return PairScene(rho, sigma, odds, valid_odds, R, t * median[:, 0])
 
 
-def _typical(parallax: Parallax, seen: Tensor, odds: Tensor) -> Tensor:
+def _typical(parallax: InverseDepth, seen: Tensor, odds: Tensor) -> Tensor:
     """Median inverse depth (N, 1, 1) of what is surely static, one number for both views of a pair."""
     good = (seen > 0) & (odds < 0) & (parallax.inverse_depth > 2 * parallax.sigma)
     rho = parallax.inverse_depth.masked_fill(~good, torch.nan)
@@ -85,7 +85,7 @@ def _typical(parallax: Parallax, seen: Tensor, odds: Tensor) -> Tensor:
 
 
 def _static_depth(
-    parallax: Parallax,
+    parallax: InverseDepth,
     seen: Tensor,
     odds: Tensor,
     noise: Tensor,

@@ -12,13 +12,10 @@ from dpm_cli.geometry.camera import pixel_grid, project_map, unproject
 from dpm_cli.geometry.rigid import invert, transform, transform_map
 from dpm_cli.structures import PairTruth
 from dpm_cli.workshop.datasets.truth import SequenceTruth
+from dpm_cli.workshop.synthetic.truth import FLOW_LIMIT, MOVING_SHARE
 
-MOVING_SHARE = 1e-3
-"""A pixel moves if its point's displacement exceeds this share of its depth."""
 _SEEN_SHARE = 0.02
 """A point is seen in the other image if its depth there agrees with the other map to this share."""
-_FLOW_LIMIT = 10.0
-"""Flow of points that pass behind the camera is held at this many image sizes."""
 
 
 def has_four_maps(truth: SequenceTruth) -> bool:
@@ -127,7 +124,7 @@ def _into_other(
     seen = transform_map(invert(cam2world), world)
     target = project_map(seen, K)
     grid = pixel_grid(height, width, dtype=torch.float64)
-    limit = _FLOW_LIMIT * max(height, width)
+    limit = FLOW_LIMIT * max(height, width)
     flow = torch.where(valid[..., None], target - grid, 0.0).clamp(-limit, limit)
     nearest = target.round().long()
     inside = (nearest >= 0).all(-1) & (nearest[..., 0] < width) & (nearest[..., 1] < height)

@@ -4,15 +4,12 @@ import itertools
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from dpm_cli.workshop.datasets.layout import files, folders, wrong_layout
 from dpm_cli.workshop.datasets.truth import FlowTruth, Lazy, ObjectTruth, SequenceTruth
 from dpm_cli.workshop.synthetic import ClipTruth
-from dpm_cli.workshop.synthetic.sequence_truth import read_truth
+from dpm_cli.workshop.synthetic.sequence_truth import moving_pixels, read_truth
 
-_MOTION_STRIDES = (-4, -1, 1, 4)
-"""Frames towards which a pixel may move to count as moving, as in the files' own `dynamic`."""
 _KEEPS = 1e-3
 """Change of shape or place, in scene units, below which a thing is rigid: poses are in single precision."""
 
@@ -83,7 +80,4 @@ def _objects(clip: ClipTruth) -> ObjectTruth | None:
 
 
 def _moving(clip: ClipTruth, t: int) -> np.ndarray:
-    others = [t + s for s in _MOTION_STRIDES if 0 <= t + s < clip.depth.shape[1]]
-    if not others:
-        return np.zeros(clip.size, np.int8)
-    return torch.stack([clip.moves(t, o)[0] for o in others]).any(0).numpy().astype(np.int8)
+    return moving_pixels(clip, t).numpy().astype(np.int8)

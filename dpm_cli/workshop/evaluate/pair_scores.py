@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dpm_cli.config import MOTION_THRESHOLD
 from dpm_cli.errors import DegenerateGeometryError
 from dpm_cli.geometry.camera import pixel_grid
 from dpm_cli.geometry.matches import mutual_matches
@@ -27,7 +28,6 @@ from dpm_cli.workshop.metrics.optical_flow import flow_errors
 
 MAPS = ("p11", "p12", "p21", "p22")
 """[view, time] in the order of the paper's P_view(t_time)."""
-MOTION_THRESHOLD = 0.5
 _MATCH_STRIDE = 4
 _OBJECT_PIXELS = 100
 _OBJECT_SAMPLES = 1000

@@ -11,7 +11,7 @@ Work is done for the points that need it, in lists; a fused kernel (`fuse.py`) h
 import torch
 from torch import Tensor
 
-from dpm_cli.workshop.synthetic.scene import Kind
+from dpm_cli.workshop.synthetic.scene import ShapeKind
 
 
 def sheet_height(x: Tensor, y: Tensor, q: Tensor) -> Tensor:
@@ -46,13 +46,13 @@ def apply(kind: Tensor, p: Tensor, q: Tensor, *, inverse: bool = False) -> Tenso
     if torch.compiler.is_compiling():
         height = sheet_height(p[0], p[1], q)
         waves = torch.stack((p[0], p[1], p[2] + (-height if inverse else height)))
-        out = torch.where(kind == Kind.SUPERQUADRIC.value, move(p, q), p)
-        return torch.where(kind == Kind.SHEET.value, waves, out)
+        out = torch.where(kind == ShapeKind.SUPERQUADRIC.value, move(p, q), p)
+        return torch.where(kind == ShapeKind.SHEET.value, waves, out)
     out = p.clone()
-    bent = (kind == Kind.SUPERQUADRIC.value).nonzero()[:, 0]
+    bent = (kind == ShapeKind.SUPERQUADRIC.value).nonzero()[:, 0]
     if len(bent):
         out[:, bent] = move(p[:, bent], q[:, bent])
-    waved = (kind == Kind.SHEET.value).nonzero()[:, 0]
+    waved = (kind == ShapeKind.SHEET.value).nonzero()[:, 0]
     if len(waved):
         height = sheet_height(p[0, waved], p[1, waved], q[:, waved])
         out[2, waved] = p[2, waved] + (-height if inverse else height)
@@ -66,5 +66,5 @@ def bound(kind: Tensor, q: Tensor) -> Tensor:
     bent = torch.stack((twist + q[..., 0].abs(), one, twist + q[..., 2].abs()), -1)
     sheet = torch.stack((one, one, q[..., 0].abs() + q[..., 4].abs() + 0.01), -1)
     unit = torch.ones_like(bent)
-    out = torch.where((kind == Kind.SUPERQUADRIC.value)[..., None], bent, unit)
-    return torch.where((kind == Kind.SHEET.value)[..., None], sheet, out)
+    out = torch.where((kind == ShapeKind.SUPERQUADRIC.value)[..., None], bent, unit)
+    return torch.where((kind == ShapeKind.SHEET.value)[..., None], sheet, out)

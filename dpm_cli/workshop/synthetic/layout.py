@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dpm_cli.geometry.rigid import so3_exp
 from dpm_cli.workshop.synthetic.object_paths import ObjectPaths
-from dpm_cli.workshop.synthetic.scene import Kind, Objects, Room
+from dpm_cli.workshop.synthetic.scene import Room, SceneObjects, ShapeKind
 from dpm_cli.workshop.synthetic.seeds import Draw
 
 STATICS = 9
@@ -80,7 +80,7 @@ def _kinds(draw: Draw, name: str, n: int) -> Tensor:
     return draw.choice(name + "/kind", _KIND_WEIGHTS, n)
 
 
-def draw_objects(draw: Draw, stage: Stage) -> tuple[Objects, ObjectPaths]:
+def draw_objects(draw: Draw, stage: Stage) -> tuple[SceneObjects, ObjectPaths]:
     """All slots of B scenes and their paths; slot 0 is the background."""
     statics = _statics(draw, stage)
     movers = _movers(draw, stage)
@@ -89,7 +89,7 @@ def draw_objects(draw: Draw, stage: Stage) -> tuple[Objects, ObjectPaths]:
     background["active"] = torch.ones_like(background["active"])
     background["attitude"][..., 1] = stage.yaw[:, None]
     rows = {k: torch.cat((background[k], statics[k], movers[k]), 1) for k in statics}
-    objects = Objects(
+    objects = SceneObjects(
         **{k: rows.pop(k) for k in ("kind", "active", "shape", "planes", "mover", "instance")},
         size=rows["size"],
     )
@@ -114,7 +114,9 @@ def _shapes(draw: Draw, name: str, n: int) -> dict[str, Tensor]:
     length = draw.uniform(name + "/length", n, low=0.2, high=2)
     p = draw.log_uniform(name + "/p", n, low=1.3, high=6)
     q = draw.log_uniform(name + "/q", n, low=1.3, high=6)
-    first = torch.where(kind == Kind.CONE, taper, torch.where(kind == Kind.CAPSULE, length, p))
+    first = torch.where(
+        kind == ShapeKind.CONE, taper, torch.where(kind == ShapeKind.CAPSULE, length, p)
+    )
     normal = draw.direction(name + "/planes", n, 6)
     offset = draw.uniform(name + "/plane_offsets", n, 6, low=0.55, high=1.1)
     tilt = draw.normal(name + "/deform", n, 8)
@@ -136,8 +138,8 @@ def _rest_deform(kind: Tensor, g: Tensor, u: Tensor) -> Tensor:
         (0.04 + 0.16 * u[..., 0], 2 * g[..., 1], 2 * g[..., 2], 6.28 * u[..., 3],
          0.02 + 0.08 * u[..., 4], 4 * g[..., 5], 4 * g[..., 6], 6.28 * u[..., 7]), -1
     )  # fmt: skip
-    sway = sway * (kind == Kind.SUPERQUADRIC)[..., None]
-    return sway + wave * (kind == Kind.SHEET)[..., None]
+    sway = sway * (kind == ShapeKind.SUPERQUADRIC)[..., None]
+    return sway + wave * (kind == ShapeKind.SHEET)[..., None]
 
 
 def _statics(draw: Draw, stage: Stage) -> dict[str, Tensor]:
@@ -244,13 +246,13 @@ def _parts(draw: Draw, size: Tensor) -> dict[str, Tensor]:
 def _living(draw: Draw, kind: Tensor) -> dict[str, Tensor]:
     """Change of shape with time: stretching bodies, travelling waves of sheets, swaying and twisting solids."""
     n = kind.shape[1]
-    stretches = draw.chance("mover/stretches", n, p=0.3) & (kind != Kind.SHEET)
+    stretches = draw.chance("mover/stretches", n, p=0.3) & (kind != ShapeKind.SHEET)
     amount = draw.uniform("mover/stretch", n, low=0.05, high=0.3) * stretches
     pace = draw.log_uniform("mover/stretch_pace", n, low=0.08, high=0.4)
     phase = draw.uniform("mover/stretch_phase", n, high=6.28)
     travel = draw.normal("mover/travel", n, 8) * 0.12
-    sheet = (kind == Kind.SHEET)[..., None].float()
-    solid = (kind == Kind.SUPERQUADRIC)[..., None].float()
+    sheet = (kind == ShapeKind.SHEET)[..., None].float()
+    solid = (kind == ShapeKind.SUPERQUADRIC)[..., None].float()
     device = kind.device
     phases_sheet = torch.tensor((0.0, 0, 0, 1, 0, 0, 0, 1), device=device)
     phases_solid = torch.tensor((0.0, 1, 0, 1, 0, 0, 0, 0), device=device)

@@ -14,11 +14,11 @@ from torch import Tensor
 from dpm_cli.geometry.rigid import times
 from dpm_cli.workshop.synthetic import deform, shapes
 from dpm_cli.workshop.synthetic.fuse import hot
-from dpm_cli.workshop.synthetic.scene import Kind, Motion, Objects, Room
+from dpm_cli.workshop.synthetic.scene import Motion, Room, SceneObjects, ShapeKind
 
 SKY = -1
 NEAR = 0.02
-SEARCHED = (Kind.SUPERQUADRIC, Kind.SHEET)
+SEARCHED = (ShapeKind.SUPERQUADRIC, ShapeKind.SHEET)
 """Shapes whose hits are found step by step, not by a formula."""
 _PIXEL_MARGIN = 1.0
 
@@ -53,7 +53,7 @@ def affine(pose: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     return forward, torch.cat((back, -back @ centre), -1)
 
 
-def make_tables(objects: Objects, motion: Motion) -> Tables:
+def make_tables(objects: SceneObjects, motion: Motion) -> Tables:
     """Tables of B clips x T frames."""
     clips, frames = motion.scale.shape[:2]
     rows = torch.arange(clips, device=motion.scale.device).repeat_interleave(frames)
@@ -62,7 +62,7 @@ def make_tables(objects: Objects, motion: Motion) -> Tables:
     bent = motion.deform.flatten(0, 1)
     half = deform.bound(kind, bent)
     tall = objects.shape[rows][..., 0]
-    half[..., 1] = torch.where(kind == Kind.CAPSULE, tall + 1, half[..., 1])
+    half[..., 1] = torch.where(kind == ShapeKind.CAPSULE, tall + 1, half[..., 1])
     to_world, from_world = affine(pose, scale.clamp_min(1e-9))
     return Tables(
         frame_clip=rows,
@@ -145,19 +145,19 @@ def place(columns: Tensor, which: Tensor, width: int) -> tuple[Tensor, Tensor, T
 
 
 def intersect(
-    kind: Kind, o: Tensor, d: Tensor, tables: Tables, entry: Tensor, near: float
+    kind: ShapeKind, o: Tensor, d: Tensor, tables: Tables, entry: Tensor, near: float
 ) -> Tensor:
     """Ray parameter (M,) of the first hit of unit shapes of one kind; `entry` (M,) is the flat (frame, slot)."""
-    if kind == Kind.ELLIPSOID:
+    if kind == ShapeKind.ELLIPSOID:
         return shapes.ellipsoid(o, d, near)
-    if kind == Kind.BOX:
+    if kind == ShapeKind.BOX:
         return shapes.box(o, d, near)
-    if kind == Kind.POLYTOPE:
+    if kind == ShapeKind.POLYTOPE:
         return shapes.polytope(o, d, tables.planes.index_select(1, entry), near)
     shape = tables.shape.index_select(1, entry)
-    if kind == Kind.CONE:
+    if kind == ShapeKind.CONE:
         return shapes.cone(o, d, shape[0], near)
-    if kind == Kind.CAPSULE:
+    if kind == ShapeKind.CAPSULE:
         return shapes.capsule(o, d, shape[0], near)
     return shapes.searched(kind, o, d, shape, tables.deform.index_select(1, entry), near)
 
@@ -208,7 +208,7 @@ def cast(
     table = table.flatten(0, 1).flatten(1).T.contiguous()
     flat_kind, area = tables.kind.flatten(), (rect[..., 2] * rect[..., 3]).flatten()
     buffer, pixels, entries, hits = depth.flatten(), [], [], []
-    for kind in list(Kind)[1:]:
+    for kind in list(ShapeKind)[1:]:
         chosen = ((flat_kind == kind) & (area > 0)).nonzero()[:, 0]
         if not len(chosen):
             continue
@@ -228,7 +228,7 @@ def cast(
 
 
 def _hits(
-    kind: Kind, table: Tensor, tables: Tables, columns: Tensor, which: Tensor, width: int
+    kind: ShapeKind, table: Tensor, tables: Tables, columns: Tensor, which: Tensor, width: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Entry, pixel and depth (M,) of candidates; `table` (12, F * N) maps pixels to rays in unit coordinates."""
     if kind not in SEARCHED:
@@ -238,7 +238,7 @@ def _hits(
 
 
 @hot
-def _analytic_hits(kind: Kind, table, tables, columns, which, width):
+def _analytic_hits(kind: ShapeKind, table, tables, columns, which, width):
     """The answer of `_hits` where the search of roots does not stand between rays and depth."""
     entry, pixel, o, d = _rays(table, columns, which, width)
     return entry, pixel, intersect(kind, o, d, tables, entry, NEAR)

@@ -12,7 +12,7 @@ from enum import IntEnum
 from torch import Tensor
 
 
-class Kind(IntEnum):
+class ShapeKind(IntEnum):
     """Shape of a slot in unit coordinates."""
 
     BACKGROUND = 0
@@ -33,17 +33,17 @@ class Kind(IntEnum):
 
 
 @dataclass(frozen=True, eq=False)
-class Objects:
+class SceneObjects:
     """The N slots of B scenes; what does not change with time."""
 
     kind: Tensor
-    """(B, N) int64 of `Kind`."""
+    """(B, N) int64 of `ShapeKind`."""
     active: Tensor
     """(B, N) bool; other slots are empty."""
     size: Tensor
     """(B, N, 3) scene units per unit coordinate at rest."""
     shape: Tensor
-    """(B, N, 2) see `Kind`."""
+    """(B, N, 2) see `ShapeKind`."""
     planes: Tensor
     """(B, N, 6, 4) unit normal n and offset d of n.X <= d, unit coordinates; used by POLYTOPE."""
     mover: Tensor

@@ -17,14 +17,11 @@ from dpm_cli.errors import InputError
 from dpm_cli.formats.npz_stream import npz_stream
 from dpm_cli.geometry.camera import unproject
 from dpm_cli.geometry.rigid import invert, rotate_map, transform_map
+from dpm_cli.sequence.header import CONVENTION
 from dpm_cli.workshop.synthetic.truth import ClipTruth
 
 TRUTH_CONFIDENCE = 1e4
 """Confidence of exact points: single precision and the casters' root finding are good for a relative 1e-4."""
-CONVENTION = (
-    "opencv: x right, y down, z forward; pixel centres at integers; cam2world; depth is z; "
-    "scene flow in world axes; optical flow in working pixels"
-)
 _MOTION_STRIDES = (-4, -1, 1, 4)
 _PIXEL_ROWS: dict[str, tuple[tuple[int, ...], type]] = {
     "points": ((3,), np.float32),
@@ -49,20 +46,6 @@ _OBJECT_KEYS = {
     "object_mover": "mover",
     "object_instance": "instance",
 }
-
-
-def sequence_arrays(truth: ClipTruth, fps: float = 24.0) -> dict[str, np.ndarray]:
-    """All keys of one clip (B = 1) at `fps` frames a second, in memory."""
-    truth = truth.to("cpu")
-    rows: dict[str, list[np.ndarray]] = {key: [] for key in _PIXEL_ROWS}
-    for t in range(truth.depth.shape[1]):
-        for key, row in _frame_rows(truth, t).items():
-            rows[key].append(row)
-    arrays = {}
-    for key, (channels, dtype) in _PIXEL_ROWS.items():
-        shape = (len(rows[key]), *truth.size, *channels)
-        arrays[key] = np.stack(rows[key]) if rows[key] else np.zeros(shape, dtype)
-    return arrays | _clip_arrays(truth, fps)
 
 
 def write_truth(path: Path, truth: ClipTruth, fps: float = 24.0) -> None:
@@ -139,7 +122,7 @@ def _frame_rows(truth: ClipTruth, t: int) -> dict[str, np.ndarray]:
         "confidence": TRUTH_CONFIDENCE * valid.float(),
         "valid": valid,
         "depth": depth,
-        "dynamic": _dynamic(truth, t),
+        "dynamic": moving_pixels(truth, t),
         "images": truth.images[0, t].permute(1, 2, 0),
         "object_id": truth.object_id[0, t],
     }
@@ -161,7 +144,7 @@ def _step_rows(truth: ClipTruth, t: int, world_from_scene: Tensor) -> dict[str, 
     return rows
 
 
-def _dynamic(truth: ClipTruth, t: int) -> Tensor:
+def moving_pixels(truth: ClipTruth, t: int) -> Tensor:
     """1 where a pixel's point moves towards a frame 1 or 4 before or after, else 0, (H, W) float32."""
     others = [t + s for s in _MOTION_STRIDES if 0 <= t + s < truth.depth.shape[1]]
     moves = [truth.moves(t, o)[0] for o in others]

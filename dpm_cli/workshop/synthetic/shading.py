@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dpm_cli.workshop.synthetic import deform, shapes, textures
 from dpm_cli.workshop.synthetic.raycast import Tables
-from dpm_cli.workshop.synthetic.scene import Kind, Looks
+from dpm_cli.workshop.synthetic.scene import Looks, ShapeKind
 
 
 def material_points(world: Tensor, entry: Tensor, tables: Tables) -> tuple[Tensor, Tensor]:
@@ -37,10 +37,10 @@ def unit_gradients(
         shape, q, planes = (
             t.index_select(1, entry) for t in (tables.shape, tables.deform, tables.planes)
         )
-        for k in list(Kind)[1:]:
+        for k in list(ShapeKind)[1:]:
             out = torch.where(kind == k.value, shapes.gradient(k, bent, shape, q, planes), out)
         return out
-    for k in list(Kind)[1:]:
+    for k in list(ShapeKind)[1:]:
         chosen = (kind == k).nonzero()[:, 0]
         if len(chosen):
             rows = entry.index_select(0, chosen)
@@ -97,9 +97,9 @@ def _bilinear(texels: Tensor, start: Tensor, u: Tensor, v: Tensor, level: Tensor
 def surface_uv(unit: Tensor, gradient: Tensor, kind: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
     """Texture plane coordinates (P,), scene units: the two axes across the main direction of the gradient."""
     metric = unit * size
-    guide = torch.where(kind == Kind.SUPERQUADRIC.value, unit, gradient / size)
+    guide = torch.where(kind == ShapeKind.SUPERQUADRIC.value, unit, gradient / size)
     across_x, across_y, _ = shapes.main_axis(guide)
-    flat = kind == Kind.SHEET.value
+    flat = kind == ShapeKind.SHEET.value
     across_x, across_y = across_x.masked_fill(flat, 0), across_y.masked_fill(flat, 0)
     u = metric[0] + across_x * (metric[2] - metric[0])
     v = metric[1] + across_y * (metric[2] - metric[1])

@@ -6,7 +6,7 @@ from torch import Tensor
 from dpm_cli.geometry.rigid import times
 from dpm_cli.workshop.synthetic.fuse import hot
 from dpm_cli.workshop.synthetic.raycast import SEARCHED, Tables, intersect
-from dpm_cli.workshop.synthetic.scene import Kind
+from dpm_cli.workshop.synthetic.scene import ShapeKind
 
 _SHADOW_NEAR = 2e-3
 
@@ -22,7 +22,7 @@ def in_shadow(world: Tensor, light: Tensor, tables: Tables, scale: Tensor) -> Te
     shadow = torch.zeros(frames * points, dtype=torch.bool, device=world.device)
     start, toward = world.reshape(-1, 3).T.contiguous(), light.T.contiguous()
     matrix = tables.from_world.flatten(0, 1).flatten(1).T.contiguous()
-    for k in list(Kind)[1:]:
+    for k in list(ShapeKind)[1:]:
         chosen = (kind == k).nonzero()[:, 0]
         if not len(chosen):
             continue
@@ -62,7 +62,7 @@ def _named(pairs: Tensor, kinds: Tensor, points: int) -> tuple[Tensor, Tensor, T
 
 
 def _blocked(
-    k: Kind,
+    k: ShapeKind,
     start: Tensor,
     toward: Tensor,
     matrix: Tensor,
@@ -78,7 +78,7 @@ def _blocked(
 
 
 @hot
-def _analytic_blocked(k: Kind, start, toward, matrix, tables, entry, pixel) -> Tensor:
+def _analytic_blocked(k: ShapeKind, start, toward, matrix, tables, entry, pixel) -> Tensor:
     """The answer of `_blocked` where the search of roots does not stand between rays and hits."""
     o, d = _rays(start, toward, matrix, tables.kind.shape[1], entry, pixel)
     return intersect(k, o, d, tables, entry, _SHADOW_NEAR).isfinite()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dpm_cli.workshop.synthetic import deform
 from dpm_cli.workshop.synthetic.fuse import hot
-from dpm_cli.workshop.synthetic.scene import Kind
+from dpm_cli.workshop.synthetic.scene import ShapeKind
 
 INF = float("inf")
 _STEPS = 16
@@ -54,7 +54,7 @@ def box(o: Tensor, d: Tensor, near: float) -> Tensor:
 
 
 def cone(o: Tensor, d: Tensor, b: Tensor, near: float) -> Tensor:
-    """Truncated cone or cylinder about y, see `Kind.CONE`. Its slanted side may open downward along the ray."""
+    """Truncated cone or cylinder about y, see `ShapeKind.CONE`. Its slanted side may open downward along the ray."""
     g = 1 / (1 + b.abs())
     ro, rd = g * (1 + b * o[1]), g * b * d[1]
     qa = d[0] * d[0] + d[2] * d[2] - rd * rd
@@ -111,15 +111,17 @@ def polytope(o: Tensor, d: Tensor, planes: Tensor, near: float) -> Tensor:
     return _first(enter, leave, near)
 
 
-def field(kind: Kind, p: Tensor, shape: Tensor, q: Tensor) -> Tensor:
+def field(kind: ShapeKind, p: Tensor, shape: Tensor, q: Tensor) -> Tensor:
     """Implicit function (M,) at deformed points p (3, M); negative inside (or below a sheet)."""
-    if kind == Kind.SHEET:
+    if kind == ShapeKind.SHEET:
         return p[2] - deform.sheet_height(p[0], p[1], q)
     x, y, z = deform.unsway_untwist(p, q).abs().clamp_min(1e-6)
     return (x ** shape[0] + z ** shape[0]) ** (shape[1] / shape[0]) + y ** shape[1] - 1
 
 
-def searched(kind: Kind, o: Tensor, d: Tensor, shape: Tensor, q: Tensor, near: float) -> Tensor:
+def searched(
+    kind: ShapeKind, o: Tensor, d: Tensor, shape: Tensor, q: Tensor, near: float
+) -> Tensor:
     """First sign change of `field` along the ray inside the bounding box: equal steps, then regula falsi (Illinois)."""
     enter, leave = _span(kind, o, d, q, near)
     alive = (enter < leave).nonzero()[:, 0]
@@ -139,7 +141,7 @@ def searched(kind: Kind, o: Tensor, d: Tensor, shape: Tensor, q: Tensor, near: f
 
 
 @hot
-def _span(kind: Kind, o: Tensor, d: Tensor, q: Tensor, near: float) -> tuple[Tensor, Tensor]:
+def _span(kind: ShapeKind, o: Tensor, d: Tensor, q: Tensor, near: float) -> tuple[Tensor, Tensor]:
     """Where rays enter and leave the bounding box."""
     half = deform.bound(torch.full_like(q[0], int(kind), dtype=torch.long), q.T).T
     enter, leave = _slabs(o, d, half)
@@ -147,14 +149,14 @@ def _span(kind: Kind, o: Tensor, d: Tensor, q: Tensor, near: float) -> tuple[Ten
 
 
 @hot
-def _start(kind: Kind, o, d, shape, q, start, step) -> _Search:
+def _start(kind: ShapeKind, o, d, shape, q, start, step) -> _Search:
     """State of the search before its first step: ray parameter, field, bracket (ends and fields), found."""
     f = field(kind, o + start * d, shape, q)
     return start, f, start, start + step, f, f, torch.zeros_like(start, dtype=torch.bool)
 
 
 @hot
-def _advance(kind: Kind, o, d, shape, q, step, state: _Search) -> _Search:
+def _advance(kind: ShapeKind, o, d, shape, q, step, state: _Search) -> _Search:
     """A few steps on; the first in which the field changes sign is the bracket."""
     s, f, lo, hi, f_lo, f_hi, found = state
     for _ in range(_UNROLLED):
@@ -169,7 +171,7 @@ def _advance(kind: Kind, o, d, shape, q, step, state: _Search) -> _Search:
 
 
 @hot
-def _narrow(kind: Kind, o, d, shape, q, lo, hi, f_lo, f_hi) -> tuple[Tensor, ...]:
+def _narrow(kind: ShapeKind, o, d, shape, q, lo, hi, f_lo, f_hi) -> tuple[Tensor, ...]:
     """A few steps towards the root of the field in [lo, hi], which `hi` becomes."""
     for _ in range(_UNROLLED):
         gap = f_hi - f_lo
@@ -182,23 +184,23 @@ def _narrow(kind: Kind, o, d, shape, q, lo, hi, f_lo, f_hi) -> tuple[Tensor, ...
     return lo, hi, f_lo, f_hi
 
 
-def gradient(kind: Kind, p: Tensor, shape: Tensor, q: Tensor, planes: Tensor) -> Tensor:
+def gradient(kind: ShapeKind, p: Tensor, shape: Tensor, q: Tensor, planes: Tensor) -> Tensor:
     """Outward gradient (3, M), not normalised, at surface points p (3, M) in deformed unit coordinates."""
-    if kind == Kind.ELLIPSOID:
+    if kind == ShapeKind.ELLIPSOID:
         return p
-    if kind == Kind.BOX:
+    if kind == ShapeKind.BOX:
         return _dominant(p)
-    if kind == Kind.CONE:
+    if kind == ShapeKind.CONE:
         b = shape[0]
         cap = p[1].abs() > 1 - 1e-4
         slope = -(1 + b * p[1]) * b / (1 + b.abs()) ** 2
         side = torch.stack((p[0], slope, p[2]))
         return torch.where(cap, torch.stack((0 * p[0], p[1], 0 * p[0])), side)
-    if kind == Kind.CAPSULE:
+    if kind == ShapeKind.CAPSULE:
         return torch.stack(
             (p[0], p[1] - torch.maximum(torch.minimum(p[1], shape[0]), -shape[0]), p[2])
         )
-    if kind == Kind.POLYTOPE:
+    if kind == ShapeKind.POLYTOPE:
         return _tightest(p, planes)
     eps = 2e-3
     steps = eps * torch.eye(3, dtype=p.dtype, device=p.device)

@@ -32,7 +32,7 @@ MOVING_SHARE = 1e-3
 """A pixel moves if its displacement exceeds this share of its depth."""
 _SHARE_SEEN = 0.3
 _DEPTH_SLACK = 0.01
-_FLOW_LIMIT = 10.0
+FLOW_LIMIT = 10.0
 """Flow of points that pass behind the camera is held at this many image sizes."""
 
 
@@ -219,7 +219,7 @@ def _flow(seen: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
         indexing="ij",
     )
     grid = torch.stack((x, y), -1).to(seen.dtype)
-    limit = _FLOW_LIMIT * max(height, width)
+    limit = FLOW_LIMIT * max(height, width)
     return (target - grid).clamp(-limit, limit), target
 
 

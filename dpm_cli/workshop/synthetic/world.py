@@ -9,7 +9,7 @@ from dpm_cli.workshop.synthetic.appearance import draw_film, draw_looks
 from dpm_cli.workshop.synthetic.camera_paths import CameraPath, camera_path
 from dpm_cli.workshop.synthetic.layout import SLOTS, Stage, draw_objects, draw_room
 from dpm_cli.workshop.synthetic.object_paths import ObjectPaths
-from dpm_cli.workshop.synthetic.scene import Film, Looks, Motion, Objects, Room
+from dpm_cli.workshop.synthetic.scene import Film, Looks, Motion, Room, SceneObjects
 from dpm_cli.workshop.synthetic.seeds import Draw
 
 _PROBE_TIMES = 48
@@ -22,7 +22,7 @@ class World:
 
     seeds: Tensor
     """(B,) int64."""
-    objects: Objects
+    objects: SceneObjects
     room: Room
     looks: Looks
     film: Film
@@ -86,5 +86,5 @@ def _clear_view(world: World, distance: Tensor) -> World:
     clear = gap > radius + 0.12 * distance[:, None]
     clear[:, 0] = True
     objects = world.objects
-    kept = Objects(**{**vars(objects), "active": objects.active & clear})
+    kept = SceneObjects(**{**vars(objects), "active": objects.active & clear})
     return World(**{**vars(world), "objects": kept})

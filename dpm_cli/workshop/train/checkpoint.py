@@ -14,7 +14,7 @@ NAME = "checkpoint.pt"
 
 
 @dataclass(frozen=True, eq=False)
-class Checkpoint:
+class TrainingState:
     """One saved state. Batches depend on the step alone (`batches`), so there are no generator states to keep."""
 
     step: int
@@ -31,13 +31,13 @@ class Checkpoint:
     optimizer: dict[str, Any]
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+def save_checkpoint(folder: Path, checkpoint: TrainingState) -> None:
     """Write atomically: a kill leaves the old state or the new one."""
     with atomic_path(folder / NAME) as temporary:
         torch.save(vars(checkpoint), temporary)
 
 
-def load_checkpoint(folder: Path, settings: str) -> Checkpoint | None:
+def load_checkpoint(folder: Path, settings: str) -> TrainingState | None:
     """The state in `folder`, None if there is none.
 
     Raises:
@@ -48,7 +48,7 @@ def load_checkpoint(folder: Path, settings: str) -> Checkpoint | None:
     if not path.exists():
         return None
     try:
-        found = Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
+        found = TrainingState(**torch.load(path, map_location="cpu", weights_only=True))
     except (RuntimeError, TypeError, EOFError, UnpicklingError) as error:
         raise InputError(f"{path} cannot be read ({error}): start anew with --overwrite") from error
     if found.settings != settings:

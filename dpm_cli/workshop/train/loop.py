@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dpm_cli.errors import DpmError
 from dpm_cli.workshop.train.batches import Batch, PairSource, prefetch
-from dpm_cli.workshop.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from dpm_cli.workshop.train.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from dpm_cli.workshop.train.curves import CsvLog, plot_run
 from dpm_cli.workshop.train.optimiser import MuonAdamW
 from dpm_cli.workshop.train.processes import Processes
@@ -145,7 +145,7 @@ class _Run:
             return
         save_checkpoint(
             self.job.folder,
-            Checkpoint(
+            TrainingState(
                 self.step,
                 self.pairs,
                 self.elapsed_s(),

@@ -14,7 +14,7 @@ from dpm_cli.workshop.losses import LossWeights, total_loss
 from dpm_cli.workshop.train.batches import Batch
 from dpm_cli.workshop.train.confidence import fit_confidence
 from dpm_cli.workshop.train.grow import grow
-from dpm_cli.workshop.train.settings import CPU_STAGES, GPU_STAGES, OWN_LICENCE, Plan
+from dpm_cli.workshop.train.settings import CPU_STAGES, GPU_STAGES, OWN_LICENCE, TrainingPlan
 from dpm_cli.workshop.train.speed import counted_flops
 from dpm_cli.workshop.train.validate import Scores, validate
 
@@ -43,11 +43,11 @@ class MiniRecipe:
         network = grow(self.initial.network, PRESETS[preset])
         return MiniRecipe(preset, replace(self.initial, network=network))
 
-    def plan(self, gpu: bool) -> Plan:
+    def plan(self, gpu: bool) -> TrainingPlan:
         """Small pictures first; given weights go on at a gentler rate."""
         stages = GPU_STAGES if gpu else CPU_STAGES
         rate = 8e-4 if self.initial is not None else 1e-3 if gpu else 1.5e-3
-        return Plan(stages, rate, validation=(4, 16, (96, 128)), muon=True)
+        return TrainingPlan(stages, rate, validation=(4, 16, (96, 128)), muon=True)
 
     def network(self) -> MiniNetwork:
         """New or a copy of the given one."""

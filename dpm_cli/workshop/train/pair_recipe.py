@@ -22,7 +22,7 @@ from dpm_cli.workshop.losses import LossWeights
 from dpm_cli.workshop.train.batches import Batch
 from dpm_cli.workshop.train.pair_loss import pair_loss
 from dpm_cli.workshop.train.pair_scores import score_pairs
-from dpm_cli.workshop.train.settings import OWN_LICENCE, Plan, Stage
+from dpm_cli.workshop.train.settings import OWN_LICENCE, TrainingPlan, TrainingStage
 from dpm_cli.workshop.train.speed import counted_flops
 from dpm_cli.workshop.train.validate import Scores
 
@@ -62,7 +62,7 @@ class PairRecipe:
             checkpoint.path.name,
         )
 
-    def plan(self, gpu: bool) -> Plan:
+    def plan(self, gpu: bool) -> TrainingPlan:
         """Small pictures first, unless the weights know geometry already.
 
         Batches on a GPU, counted on shapes with bfloat16 blocks: the paper's size keeps 2.4 GB a pair for the backward
@@ -70,16 +70,16 @@ class PairRecipe:
         """
         warm = self.initial is not None
         if not gpu:
-            stages = (Stage(0.0, _SMALL_SIZES, 16),)
-            return Plan(stages, 5e-4 if warm else 1e-3, validation=(4, 16, (96, 128)))
+            stages = (TrainingStage(0.0, _SMALL_SIZES, 16),)
+            return TrainingPlan(stages, 5e-4 if warm else 1e-3, validation=(4, 16, (96, 128)))
         if self.config.enc_width < _WIDE:
-            stages = (Stage(0.0, _SMALL_SIZES, 64), Stage(0.4, _MIDDLE_SIZES, 16))
-            stages = (Stage(0.0, _MIDDLE_SIZES, 16),) if warm else stages
-            return Plan(stages, 1e-4 if warm else 5e-4, validation=(4, 16, (192, 256)))
-        stages = (Stage(0.0, _MIDDLE_SIZES, 64), Stage(0.5, _PAPER_SIZES, 16))
-        stages = (Stage(0.0, _PAPER_SIZES, 16),) if warm else stages
+            stages = (TrainingStage(0.0, _SMALL_SIZES, 64), TrainingStage(0.4, _MIDDLE_SIZES, 16))
+            stages = (TrainingStage(0.0, _MIDDLE_SIZES, 16),) if warm else stages
+            return TrainingPlan(stages, 1e-4 if warm else 5e-4, validation=(4, 16, (192, 256)))
+        stages = (TrainingStage(0.0, _MIDDLE_SIZES, 64), TrainingStage(0.5, _PAPER_SIZES, 16))
+        stages = (TrainingStage(0.0, _PAPER_SIZES, 16),) if warm else stages
         rate = 5e-5 if warm else 1.5e-4  # MonST3R's and DUSt3R's
-        return Plan(stages, rate, validation=(8, 4, (288, 512)), checkpoint_every=1000)
+        return TrainingPlan(stages, rate, validation=(8, 4, (288, 512)), checkpoint_every=1000)
 
     def network(self) -> PairNetwork:
         """New, or with a copy of the given weights; a new one is static too, both times' heads being alike."""

@@ -16,7 +16,7 @@ from dpm_cli.workshop.losses import LossWeights
 from dpm_cli.workshop.train.batches import Batch
 from dpm_cli.workshop.train.mini_recipe import MiniRecipe
 from dpm_cli.workshop.train.pair_recipe import PairRecipe
-from dpm_cli.workshop.train.settings import Plan
+from dpm_cli.workshop.train.settings import TrainingPlan
 from dpm_cli.workshop.train.validate import Scores
 
 PRESET_NAMES = (*PRESETS, *PAIR_SIZES)
@@ -45,7 +45,7 @@ class Recipe(Protocol):
         """The loss term that a progress line shows beside the loss."""
         ...
 
-    def plan(self, gpu: bool) -> Plan:
+    def plan(self, gpu: bool) -> TrainingPlan:
         """Stages, rate and validation that suit the network and its start."""
         ...
 

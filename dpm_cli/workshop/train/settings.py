@@ -11,7 +11,7 @@ OWN_LICENCE = "Apache-2.0"
 
 
 @dataclass(frozen=True)
-class Stage:
+class TrainingStage:
     """From `start` (share of the run) on: image sizes (height, width), one drawn a step, and the batch."""
 
     start: float
@@ -20,23 +20,23 @@ class Stage:
 
 
 CPU_STAGES = (
-    Stage(0.0, ((64, 80), (64, 96), (80, 64), (48, 80)), 32),
-    Stage(0.35, ((96, 128), (96, 128), (80, 112), (64, 112), (80, 128), (96, 80)), 24),
+    TrainingStage(0.0, ((64, 80), (64, 96), (80, 64), (48, 80)), 32),
+    TrainingStage(0.35, ((96, 128), (96, 128), (80, 112), (64, 112), (80, 128), (96, 80)), 24),
 )
 """Small pictures first: twice the pairs a second while the coarse geometry is learnt."""
 
 GPU_STAGES = (
-    Stage(0.0, ((96, 128), (96, 96), (128, 96)), 256),
-    Stage(0.15, ((192, 256), (144, 256), (256, 192)), 128),
-    Stage(0.8, ((288, 384), (224, 384), (384, 288)), 48),
+    TrainingStage(0.0, ((96, 128), (96, 96), (128, 96)), 256),
+    TrainingStage(0.15, ((192, 256), (144, 256), (256, 192)), 128),
+    TrainingStage(0.8, ((288, 384), (224, 384), (384, 288)), 48),
 )
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """What suits a network where the user does not say."""
 
-    stages: tuple[Stage, ...]
+    stages: tuple[TrainingStage, ...]
     learning_rate: float
     validation: tuple[int, int, tuple[int, int]]
     """Batches, pairs a batch, size."""
@@ -54,7 +54,7 @@ class TrainSettings:
     """Wall clock to spend; the schedule ends with it whatever the speed."""
     steps: int | None = None
     """Instead of minutes: exactly reproducible."""
-    stages: tuple[Stage, ...] = CPU_STAGES
+    stages: tuple[TrainingStage, ...] = CPU_STAGES
     shards: int = 1
     """A batch is drawn in this many parts with their own random numbers, so that several processes share it."""
     learning_rate: float = 1.5e-3
@@ -96,6 +96,6 @@ class TrainSettings:
         fall = max(progress - self.flat, 0.0) / max(1 - self.flat, 1e-9)
         return self.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * min(fall, 1.0)))
 
-    def stage(self, progress: float) -> Stage:
+    def stage(self, progress: float) -> TrainingStage:
         """The last stage that has begun."""
         return [s for s in self.stages if s.start <= progress][-1]
