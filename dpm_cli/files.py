@@ -1,18 +1,70 @@
 """Atomic writes: a file either has its whole content or does not exist under its name."""
 
 import errno
+import functools
 import hashlib
 import json
 import os
+import re
+import struct
 import uuid
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
+from zipfile import BadZipFile
+
+from dpm_cli.errors import DpmError, InputError
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 _UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR}
 _UNWRITABLE |= {errno.EFBIG, errno.ENAMETOOLONG}
 """What a disk says that is full, write-protected or another's; anything else is a defect."""
+
+
+_LEFTOVER = re.compile(r"\..*\.[0-9a-f]{8}\.tmp(\.\w+)?")
+_DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    BadZipFile,
+    BufferError,
+    EOFError,
+    LookupError,
+    MemoryError,
+)
+_DAMAGE += (OSError, RuntimeError, StopIteration, SyntaxError, TypeError, ValueError, Warning)
+_DAMAGE += (struct.error, zlib.error)
+"""What parsers raise at bytes that are not what they should be."""
+
+
+def reads(
+    kind: str,
+) -> Callable[[Callable[_Arguments, _Result]], Callable[_Arguments, _Result]]:
+    """Decorator of a reader `read(path, ...)`: damaged and hostile files are one InputError, whatever a parser raises.
+
+    Errors with a message of their own (DpmError) pass. `kind` completes "cannot be read as ...".
+    """
+
+    def decorate(read: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+        @functools.wraps(read)
+        def guarded(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+            try:
+                return read(*args, **kwargs)
+            except DpmError:
+                raise
+            except FileNotFoundError as error:
+                raise InputError(f"{error.filename or args[0]} does not exist") from error
+            except _DAMAGE as error:
+                told = isinstance(error, OSError) and error.strerror
+                reason = told or "it is damaged or of another kind"
+                raise InputError(f"{args[0]} cannot be read as {kind}: {reason}") from error
+
+        return guarded
+
+    return decorate
 
 
 def unwritable(error: OSError) -> str | None:
@@ -52,6 +104,13 @@ def atomic_path(path: Path, *, durable: bool = False) -> Iterator[Path]:
             os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def drop_leftovers(folder: Path) -> None:
+    """Remove the temporary files that killed writers have left directly in a folder."""
+    for path in folder.glob(".*.tmp*"):
+        if _LEFTOVER.fullmatch(path.name):
+            path.unlink()
 
 
 def sync_file(path: Path) -> None:

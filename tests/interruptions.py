@@ -2,6 +2,7 @@
 
     python tests/interruptions.py kill --times 50 --model geometric
     python tests/interruptions.py term --times 10
+    python tests/interruptions.py kill-write   (killed at one write after the other)
     python tests/interruptions.py write        (the disk is full at one write after the other)
     python tests/interruptions.py disk         (a disk that is really too small; root on Linux)
 
@@ -82,7 +83,7 @@ class Job:
             log = os.open(self.log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
             os.dup2(log, 1)
             os.dup2(log, 2)
-            sys.argv = [*self.words, "--device", "cpu", "-q"]
+            sys.argv = [*self.words, "--device", "cpu", "-q", "--batch-size", "1"]
             before()
             main()
 
@@ -131,12 +132,14 @@ def stopped_at_random(job: Job, seconds: float, number: int) -> tuple[str, str]:
     return stage(job.run), f"exit {code}"
 
 
-def full_at_write(job: Job, number: int) -> tuple[str, str]:
-    """The run whose `number`-th whole file finds no space any more; `end` where it writes fewer."""
+def stopped_at_write(job: Job, number: int, kill: bool) -> tuple[str, str]:
+    """The run that is killed, or finds no space, at its `number`-th whole file; `end` where it writes fewer."""
     left = [number]
 
     def replace(source: str | Path, target: str | Path) -> None:
         left[0] -= 1
+        if left[0] < 0 and kill:
+            os.kill(os.getpid(), signal.SIGKILL)
         if left[0] < 0:
             raise OSError(errno.ENOSPC, "No space left on device", str(source), None, str(target))
         os.rename(source, target)
@@ -145,7 +148,8 @@ def full_at_write(job: Job, number: int) -> tuple[str, str]:
         dpm_cli.files.os.replace = replace
 
     code = finish(job.start(before))
-    return ("end" if code == 0 else stage(job.run)), one_line(job, code)
+    how = f"exit {code}" if kill else one_line(job, code)
+    return ("end" if code == 0 else stage(job.run)), how
 
 
 def full_disk(job: Job) -> tuple[str, str]:
@@ -180,6 +184,7 @@ def trials(args: argparse.Namespace, source: Path, root: Path, whole_s: float, w
     while number < args.times:
         job = Job(source, root / f"run_{number}" / "run", args.model)
         job.run.parent.mkdir()
+        begun = time.monotonic()
         disk = args.how == "disk"
         if disk:
             size = int(whole_bytes * 1.6 * (number + 1) / args.times)
@@ -188,17 +193,22 @@ def trials(args: argparse.Namespace, source: Path, root: Path, whole_s: float, w
             job.log = root / f"run_{number}.log"
             where, how = full_disk(job)
             subprocess.run(["mount", "-o", "remount,size=1g", str(job.run.parent)], check=True)
-        elif args.how == "write":
-            where, how = full_at_write(job, number)
+        elif args.how in ("write", "kill-write"):
+            where, how = stopped_at_write(job, number, args.how == "kill-write")
         else:
             sent = signal.SIGKILL if args.how == "kill" else signal.SIGTERM
             where, how = stopped_at_random(job, whole_s, sent)
+        stopped_s = time.monotonic() - begun
         yield job, where, how
+        if args.how in ("kill", "term"):
+            # The machine may be busier than it was for the whole run.
+            both = time.monotonic() - begun
+            whole_s = max(0.5 * whole_s, min(both, 0.7 * whole_s + 0.3 * (both - 0.4 * stopped_s)))
         if disk:
             subprocess.run(["umount", str(job.run.parent)], check=True)
         shutil.rmtree(job.run.parent)
         number += 1
-        if args.how == "write" and where == "end":
+        if "write" in args.how and where == "end":
             return
 
 
@@ -229,7 +239,7 @@ def table(args: argparse.Namespace) -> int:
 def arguments() -> argparse.Namespace:
     """What the caller wants."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("how", choices=("kill", "term", "write", "disk"))
+    parser.add_argument("how", choices=("kill", "term", "kill-write", "write", "disk"))
     parser.add_argument("--times", type=int, default=50)
     parser.add_argument("--model", default="geometric")
     parser.add_argument("--frames", type=int, default=5)

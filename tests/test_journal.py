@@ -135,6 +135,16 @@ def test_parts_that_a_power_cut_has_torn_are_made_again(photos, tmp_path, monkey
     assert differences(tmp_path / "run", contents(tmp_path / "whole")) == []
 
 
+def test_what_a_killed_writer_has_left_is_removed_and_nothing_else(run, photos):
+    reference = contents(run)
+    left = ["masks/.dynamic_000000.0123abcd.tmp.png", ".dpm.89abcdef.tmp.json"]
+    for name in [*left, ".mine.tmp", "masks/.notes.tmp.txt"]:
+        (run / name).write_bytes(b"x")
+    (run / "flow" / "fwd_000000_000001.flo").unlink()
+    reconstruct(str(photos), run, SETTINGS)
+    assert differences(run, reference) == [".mine.tmp", "masks/.notes.tmp.txt"]
+
+
 def test_a_chunk_without_its_passes_does_not_count(tmp_path):
     store = PassStore(tmp_path / "passes")
     for start in (0, 2):

@@ -136,7 +136,7 @@ def test_inverse_maps_are_taken_as_they_are_and_a_declared_factor_counts(tmp_pat
         (lambda f: np.savez(f / "0.npz", a=depth_of(0), b=depth_of(0)), "no array named depth"),
         (lambda f: np.savez(f / "0.npz", depth=np.ones((*SIZE, 3))), "no map of one frame"),
         (lambda f: np.savez(f / "0.npz", depth=depth_of(0), sky=np.ones(3)), "`sky` of shape"),
-        (lambda f: (f / "0.npz").write_bytes(b"nothing"), "cannot be read as npz"),
+        (lambda f: (f / "0.npz").write_bytes(b"nothing"), "cannot be read as a depth map"),
     ],
 )
 def test_every_wrong_folder_is_one_line(tmp_path, spoil, message):

@@ -121,10 +121,10 @@ def test_what_is_no_run_is_said_in_one_line(tmp_path, toy):
     with pytest.raises(InputError, match="is it a run"):
         Sequence4D.open(tmp_path / "empty")
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
-    with pytest.raises(InputError, match="needs the keys depth and images"):
+    with pytest.raises(InputError, match="needs the keys depth, images and cameras"):
         Sequence4D.open(tmp_path / "other.npz")
     (tmp_path / "text.npz").write_text("hello")
-    with pytest.raises(InputError, match="cannot be read as npz"):
+    with pytest.raises(InputError, match="cannot be read as a result of dpm"):
         Sequence4D.open(tmp_path / "text.npz")
     damaged = tmp_path / "run" / "frames" / "000001.npz"
     damaged.write_bytes(damaged.read_bytes()[:-50])

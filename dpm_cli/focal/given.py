@@ -128,8 +128,8 @@ def parse_intrinsics(text: str) -> np.ndarray:
     where = f"--intrinsics {text}"
     if path.suffix and not path.is_file() and "," not in text:
         raise InputError(f"{where}: no such file")
-    content = path.read_text() if path.is_file() else text
     try:
+        content = path.read_text(encoding="utf-8") if path.is_file() else text
         numbers = [float(n) for n in content.replace(",", " ").split()]
     except (ValueError, UnicodeDecodeError):
         numbers = []
@@ -142,6 +142,7 @@ def parse_intrinsics(text: str) -> np.ndarray:
         raise UsageError(
             f"{where}: give fx,fy,cx,cy in source pixels or a file with 4 or 9 numbers"
         )
-    if not (K[0, 0] > 0 and K[1, 1] > 0 and np.allclose(K[2], (0, 0, 1))):
+    possible = K[0, 0] > 0 and K[1, 1] > 0 and np.allclose(K[2], (0, 0, 1))
+    if not possible or not np.isfinite(K).all():
         raise UsageError(f"{where}: focal lengths must be positive and the last row 0 0 1")
     return K

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dpm_cli.errors import InputError
-from dpm_cli.files import atomic_path
+from dpm_cli.files import atomic_path, reads
 from dpm_cli.formats.colmap_model import (
     UNKNOWN_ERROR,
     ColmapModel,
@@ -57,6 +57,7 @@ def _write_lines(path: Path, header: str, lines: list[str]) -> None:
         temporary.write_text("\n".join((f"# {header}", *lines)) + "\n", encoding="utf-8")
 
 
+@reads("a COLMAP model")
 def read_colmap(folder: Path) -> ColmapModel:
     """Read a text model of PINHOLE cameras whose images all have one size.
 
@@ -78,6 +79,8 @@ def read_colmap(folder: Path) -> ColmapModel:
                 point.append(number[i])
                 pixels.append((float(x) - 0.5, float(y) - 0.5))
     values = np.array([row[1:7] for row in rows], np.float64).reshape(-1, 6)
+    if not ((values[:, 3:] >= 0) & (values[:, 3:] < 256)).all():
+        raise InputError(f"{folder}/points3D.txt: a colour is not 0 to 255")
     first = next(iter(cameras.values()))
     return model_of(
         [row[9] for row in images],

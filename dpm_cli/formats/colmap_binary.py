@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from dpm_cli.errors import InputError
-from dpm_cli.files import atomic_path
+from dpm_cli.files import atomic_path, reads
 from dpm_cli.formats.colmap_model import (
     UNKNOWN_ERROR,
     ColmapModel,
@@ -49,6 +49,7 @@ def write_colmap_binary(folder: Path, model: ColmapModel) -> None:
             temporary.write_bytes(_COUNT.pack(len(parts)) + b"".join(parts))
 
 
+@reads("a COLMAP model")
 def read_colmap_binary(folder: Path) -> ColmapModel:
     """Read a binary model of PINHOLE cameras whose images all have one size.
 

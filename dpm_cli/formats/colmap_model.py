@@ -115,6 +115,8 @@ def model_of(
 ) -> ColmapModel:
     """The model of what a reader found: parameters (T, 4) of each image's camera, poses (T, 7)."""
     count = len(names)
+    if not (np.isfinite(parameters).all() and np.isfinite(poses).all()):
+        raise ValueError("a camera or a pose is not finite")
     K = np.tile(np.eye(3), (count, 1, 1))
     K[:, [0, 1, 0, 1], [0, 1, 2, 2]] = parameters
     world2cam = np.tile(np.eye(4), (count, 1, 1))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from dpm_cli.errors import InputError, MissingExtraError
-from dpm_cli.files import atomic_path
+from dpm_cli.files import atomic_path, reads
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +46,7 @@ def write_depth_exr(path: Path, image: ExrDepth) -> None:
         file.write(str(temporary))
 
 
+@reads("depth in OpenEXR")
 def read_depth_exr(path: Path) -> ExrDepth:
     """Read what `write_depth_exr` wrote.
 
@@ -56,13 +57,10 @@ def read_depth_exr(path: Path) -> ExrDepth:
     exr = _openexr()
     if not path.is_file():
         raise InputError(f"{path} does not exist")
-    try:
-        with exr.File(str(path), separate_channels=True) as file:
-            header, channels = file.header(), file.channels()
-            depth, alpha = (np.array(channels[name].pixels, np.float32) for name in "ZA")
-            return ExrDepth(depth, alpha > 0, str(header["depth_unit"]))
-    except (RuntimeError, ValueError, LookupError) as error:
-        raise InputError(f"{path} cannot be read as depth in OpenEXR") from error
+    with exr.File(str(path), separate_channels=True) as file:
+        header, channels = file.header(), file.channels()
+        depth, alpha = (np.array(channels[name].pixels, np.float32) for name in "ZA")
+        return ExrDepth(depth, alpha > 0, str(header["depth_unit"]))
 
 
 def _openexr() -> Any:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin
 
 from dpm_cli.errors import InputError
-from dpm_cli.files import atomic_path
+from dpm_cli.files import atomic_path, reads
 
 LARGEST = 2**16 - 1
 
@@ -42,18 +42,16 @@ def write_depth_png(path: Path, image: DepthImage) -> None:
         )
 
 
+@reads("a depth image")
 def read_depth_png(path: Path) -> DepthImage:
     """Read a depth PNG.
 
     Raises:
         InputError: missing, not a 16-bit PNG, or the factor is not declared.
     """
-    try:
-        with Image.open(path) as image:
-            codes = np.array(image)
-            text = dict(image.info)
-    except (OSError, UnidentifiedImageError) as error:
-        raise InputError(f"{path} cannot be read as a depth image") from error
+    with Image.open(path) as image:
+        codes = np.array(image)
+        text = dict(image.info)
     if "depth_factor" not in text or codes.ndim != 2:
         raise InputError(f"{path} does not declare depth_factor: it is not a depth image of dpm")
     factor = float(text["depth_factor"])

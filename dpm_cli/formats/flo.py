@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dpm_cli.errors import InputError
-from dpm_cli.files import atomic_path
+from dpm_cli.files import atomic_path, reads
 
 _MAGIC = b"PIEH"
 UNKNOWN = 1e10
@@ -34,24 +34,23 @@ def write_flo(path: Path, field: FlowField) -> None:
         values.tofile(file)
 
 
+@reads(".flo")
 def read_flo(path: Path) -> FlowField:
     """Read a .flo file.
 
     Raises:
         InputError: missing, of another format or truncated.
     """
-    try:
-        with open(path, "rb") as file:
-            magic = file.read(4)
-            size = np.fromfile(file, "<i4", 2)
-            values = np.fromfile(file, "<f4")
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    with open(path, "rb") as file:
+        magic = file.read(4)
+        size = np.fromfile(file, "<i4", 2)
+        values = np.fromfile(file, "<f4")
     if magic != _MAGIC or len(size) < 2:
         raise InputError(f"{path} is not a Middlebury .flo file")
     width, height = size.tolist()
-    if width * height * 2 != len(values):
+    if min(width, height) < 1 or width * height * 2 != len(values):
         raise InputError(f"{path} is truncated: {width}x{height} pixels are announced")
     flow = values.reshape(height, width, 2)
-    valid = np.abs(flow).max(-1, initial=0) < 1e9
+    with np.errstate(invalid="ignore"):  # NaN is not below anything
+        valid = np.abs(flow).max(-1, initial=0) < 1e9
     return FlowField(np.where(valid[..., None], flow, np.float32(0)), valid)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from dpm_cli.errors import InputError
+from dpm_cli.files import reads
 from dpm_cli.formats.gltf import GltfDocument, read_gltf
 from dpm_cli.formats.ply import PointCloud
 from dpm_cli.formats.scene import FLIP, PointScene
@@ -75,16 +75,14 @@ def _add_frame(
     document.animate(node, "scale", clock, document.accessor(scale, "VEC3"), "STEP")
 
 
+@reads("a scene of dpm in glTF")
 def read_glb(path: Path) -> PointScene:
     """Read what `write_glb` wrote.
 
     Raises:
         InputError: missing, or no such file.
     """
-    try:
-        return _scene(read_gltf(path))
-    except (ValueError, LookupError, StopIteration) as error:
-        raise InputError(f"{path} cannot be read as a scene of dpm in glTF") from error
+    return _scene(read_gltf(path))
 
 
 def _scene(document: GltfDocument) -> PointScene:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dpm_cli.errors import InputError
-from dpm_cli.files import atomic_path
+from dpm_cli.files import atomic_path, reads
 from dpm_cli.formats.mesh import TriangleMesh
 from dpm_cli.formats.ply import PointCloud
 from dpm_cli.formats.scene import FLIP
@@ -148,18 +148,16 @@ class GltfDocument:
         return self.node(name=name, mesh=len(self.json["meshes"]) - 1)
 
 
+@reads("glTF 2.0 binary")
 def read_gltf(path: Path) -> GltfDocument:
     """Read a binary glTF file as `GltfDocument.write` writes it.
 
     Raises:
         InputError: missing, not glTF 2.0 binary, or truncated.
     """
-    try:
-        raw = path.read_bytes()
-        magic, version, total = struct.unpack_from("<III", raw)
-        if (magic, version, total) != (_MAGIC, 2, len(raw)):
-            raise InputError(f"{path} is no whole glTF 2.0 binary")
-        size = struct.unpack_from("<I", raw, 12)[0]
-        return GltfDocument(json.loads(raw[20 : 20 + size]), bytearray(raw[28 + size :]))
-    except (OSError, ValueError, struct.error) as error:
-        raise InputError(f"{path} cannot be read as glTF 2.0 binary") from error
+    raw = path.read_bytes()
+    magic, version, total = struct.unpack_from("<III", raw)
+    if (magic, version, total) != (_MAGIC, 2, len(raw)):
+        raise InputError(f"{path} is no whole glTF 2.0 binary")
+    size = struct.unpack_from("<I", raw, 12)[0]
+    return GltfDocument(json.loads(raw[20 : 20 + size]), bytearray(raw[28 + size :]))

@@ -4,13 +4,15 @@ PLY and OBJ keep dpm's world axes (OpenCV), glTF has its own. OBJ has no colours
 numbers on a `v` line are what MeshLab, Blender, Open3D and others read.
 """
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from dpm_cli.errors import InputError, UsageError
-from dpm_cli.files import atomic_path
+from dpm_cli.files import atomic_path, reads
 from dpm_cli.formats.gltf import GltfDocument, read_gltf
 from dpm_cli.formats.mesh import TriangleMesh
 from dpm_cli.formats.scene import FLIP
@@ -47,6 +49,7 @@ def write_mesh(path: Path, mesh: TriangleMesh, comment: str = "dpm") -> None:
     _WRITERS[path.suffix](path, mesh, comment)
 
 
+@reads("a mesh of dpm")
 def read_mesh(path: Path) -> TriangleMesh:
     """Read what `write_mesh` wrote.
 
@@ -55,10 +58,7 @@ def read_mesh(path: Path) -> TriangleMesh:
     """
     if path.suffix not in _READERS:
         raise InputError(f"{path}: a mesh is read from {', '.join(_READERS)}")
-    try:
-        return _READERS[path.suffix](path)
-    except (OSError, ValueError, LookupError) as error:
-        raise InputError(f"{path} cannot be read as a mesh of dpm") from error
+    return _READERS[path.suffix](path)
 
 
 def _write_ply(path: Path, mesh: TriangleMesh, comment: str) -> None:
@@ -74,10 +74,15 @@ def _write_ply(path: Path, mesh: TriangleMesh, comment: str) -> None:
 
 def _read_ply(path: Path) -> TriangleMesh:
     with path.open("rb") as file:
-        words = [line.split() for line in iter(file.readline, b"end_header\n") if line]
-        counts = [int(w[2]) for w in words if w[:1] == [b"element"]]
-        vertices, faces = np.fromfile(file, _VERTEX, counts[0]), np.fromfile(file, _FACE, counts[1])
+        lines = itertools.takewhile(b"end_header\n".__ne__, file)
+        counts = [int(w[2]) for w in map(bytes.split, lines) if w[:1] == [b"element"]]
+        vertices, faces = _take(file, _VERTEX, counts[0]), _take(file, _FACE, counts[1])
     return TriangleMesh(vertices["xyz"], faces["vertices"], vertices["rgb"], vertices["normal"])
+
+
+def _take(file: BinaryIO, kind: np.dtype, count: int) -> np.ndarray:
+    """The next `count` records; ValueError where there are fewer."""
+    return np.frombuffer(file.read(count * kind.itemsize), kind, count)
 
 
 def _write_obj(path: Path, mesh: TriangleMesh, comment: str) -> None:
@@ -98,6 +103,8 @@ def _read_obj(path: Path) -> TriangleMesh:
         if kind in rows:
             rows[kind].append(values)
     vertices = np.array(rows["v"], np.float64).reshape(-1, 6)
+    if not (np.abs(vertices[:, 3:]) <= 1).all():
+        raise ValueError("a colour is not 0 to 1")
     corners = [[int(corner.split("/")[0]) - 1 for corner in face] for face in rows["f"]]
     return TriangleMesh(
         vertices=vertices[:, :3].astype(np.float32),

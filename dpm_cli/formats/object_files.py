@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dpm_cli.errors import InputError
-from dpm_cli.files import atomic_path
+from dpm_cli.files import atomic_path, reads
+from dpm_cli.formats.npz_read import load_npz
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +38,8 @@ def write_object_table(path: Path, table: ObjectTable, **more: np.ndarray | str)
         np.savez_compressed(temporary, **arrays, **more)  # pyright: ignore
 
 
+@reads("objects")
 def read_object_table(path: Path) -> ObjectTable:
     """Read what `write_object_table` wrote; InputError where there is none."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return ObjectTable(**{f.name: archive[f.name] for f in fields(ObjectTable)})
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path} cannot be read as objects") from error
+    arrays = load_npz(path)
+    return ObjectTable(**{f.name: arrays[f.name] for f in fields(ObjectTable)})

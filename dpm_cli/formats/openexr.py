@@ -11,13 +11,16 @@ from pathlib import Path
 import numpy as np
 
 from dpm_cli.errors import InputError
+from dpm_cli.files import reads
 
 _DTYPES = {0: np.dtype("<u4"), 1: np.dtype("<f2"), 2: np.dtype("<f4")}
 _LINES = {0: 1, 2: 1, 3: 16}
+_MOST_PIXELS = 2**28
 _DEPTH = ("Z", "depth.Z", "Depth.Z", "Y", "V", "R")
 """Channels that programs call depth, the surest first; where there is none of them, the first channel is."""
 
 
+@reads("OpenEXR")
 def read_exr(path: Path) -> np.ndarray:
     """(H, W) float32 of the channel of depth: `Z` where there is one.
 
@@ -35,6 +38,8 @@ def read_exr(path: Path) -> np.ndarray:
         raise InputError(f"{path} has compression {compression}: save it plain or as ZIP")
     x0, y0, x1, y1 = struct.unpack("<4i", attributes["dataWindow"])
     width, height = x1 - x0 + 1, y1 - y0 + 1
+    if not 0 < width * height <= _MOST_PIXELS or width < 0:
+        raise InputError(f"{path} is {width}x{height} pixels, which no depth map is")
     channels = _channels(attributes["channels"])
     return _read_lines(data, at, channels, (height, width), y0, compression)
 
@@ -84,7 +89,7 @@ def _attributes(data: bytes, at: int) -> tuple[dict[str, bytes], int]:
     while data[at]:
         name, at = _string(data, at)
         _, at = _string(data, at)
-        (size,) = struct.unpack_from("<i", data, at)
+        (size,) = struct.unpack_from("<I", data, at)
         found[name] = data[at + 4 : at + 4 + size]
         at += 4 + size
     return found, at + 1

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from dpm_cli.errors import InputError
-from dpm_cli.files import atomic_path
+from dpm_cli.files import atomic_path, reads
 
 _NUMPY_TYPES = {
     "char": "i1",
@@ -98,21 +98,20 @@ def write_ply(path: Path, cloud: PointCloud, comments: Sequence[str] = ()) -> No
         table.tofile(file)
 
 
+@reads("PLY")
 def read_ply_table(path: Path) -> tuple[np.ndarray, list[str]]:
     """Vertices as a structured array, and the header's comments.
 
     Raises:
         InputError: missing, not PLY, not binary little endian, or shorter than its header says.
     """
-    try:
-        with open(path, "rb") as file:
-            kinds, count, comments = _read_header(path, iter(file.readline, b""))
-            table = np.fromfile(file, np.dtype(kinds), count)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
-    if len(table) < count:
-        raise InputError(f"{path} is truncated: {len(table)} of {count} points")
-    return table, comments
+    with open(path, "rb") as file:
+        kinds, count, comments = _read_header(path, iter(file.readline, b""))
+        kind = np.dtype(kinds)
+        there = (path.stat().st_size - file.tell()) // max(kind.itemsize, 1)
+        if not 0 <= count <= there:
+            raise InputError(f"{path} is truncated: {there} of {count} points")
+        return np.fromfile(file, kind, count), comments
 
 
 def _read_header(path: Path, lines) -> tuple[list[tuple[str, str]], int, list[str]]:

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from dpm_cli.errors import InputError
-from dpm_cli.files import atomic_path
+from dpm_cli.files import atomic_path, reads
+from dpm_cli.formats.npz_read import load_npz
 
 _COLUMNS = ("point", "frame", "time_s", "x_px", "y_px", "visible", "x", "y", "z", "confidence")
 
@@ -47,20 +48,18 @@ def write_track_csv(path: Path, table: TrackTable) -> None:
                 rows.writerow((n, t, f"{table.timestamps[t]:.9g}", x, y, seen, *rest))
 
 
+@reads("a table of tracks")
 def read_track_csv(path: Path) -> TrackTable:
     """Read what `write_track_csv` wrote.
 
     Raises:
         InputError: missing, or no such table.
     """
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            header, *rows = csv.reader(file)
-        values = np.array(rows, np.float64).reshape(-1, len(_COLUMNS))
-        count = int(values[-1, 0]) + 1
-        values = values.reshape(count, -1, len(_COLUMNS)).transpose(1, 0, 2)
-    except (OSError, ValueError, IndexError) as error:
-        raise InputError(f"{path} cannot be read as a table of tracks") from error
+    with path.open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    values = np.array(rows, np.float64).reshape(-1, len(_COLUMNS))
+    count = int(values[-1, 0]) + 1
+    values = values.reshape(count, -1, len(_COLUMNS)).transpose(1, 0, 2)
     if tuple(header) != _COLUMNS:
         raise InputError(f"{path} is no table of tracks: its columns are {', '.join(header)}")
     return TrackTable(
@@ -75,10 +74,8 @@ def write_track_npz(path: Path, table: TrackTable, **more: np.ndarray | str) -> 
         np.savez(temporary, **arrays, **more)  # pyright: ignore
 
 
+@reads("tracks")
 def read_track_npz(path: Path) -> TrackTable:
     """Read what `write_track_npz` wrote; InputError where there is none."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return TrackTable(**{f.name: archive[f.name] for f in fields(TrackTable)})
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path} cannot be read as tracks") from error
+    arrays = load_npz(path)
+    return TrackTable(**{f.name: arrays[f.name] for f in fields(TrackTable)})

@@ -4,6 +4,7 @@ Both hold camera-to-world poses. TUM's quaternion has its real part last; a well
 same name, which evo and other readers silently misread.
 """
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from dpm_cli.errors import InputError
-from dpm_cli.files import atomic_path
+from dpm_cli.files import atomic_path, reads
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +34,7 @@ def write_tum(path: Path, trajectory: Trajectory, comment: str = "") -> None:
         np.savetxt(temporary, rows, fmt="%.9f", header=f"{header}timestamp tx ty tz qx qy qz qw")
 
 
+@reads("a camera path")
 def read_tum(path: Path) -> Trajectory:
     """Read a TUM trajectory.
 
@@ -64,11 +66,13 @@ def read_kitti_poses(path: Path) -> Trajectory:
     return Trajectory(np.arange(len(rows), dtype=np.float64), poses)
 
 
+@reads("a camera path")
 def _read_rows(path: Path, columns: int) -> np.ndarray:
-    try:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of an empty file
         rows = np.loadtxt(path, ndmin=2)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as a camera path") from error
+    if not np.isfinite(rows).all():
+        raise InputError(f"{path} holds numbers that are not finite")
     if rows.shape[1] != columns:
         raise InputError(f"{path} has {rows.shape[1]} numbers a line, not {columns}")
     return rows

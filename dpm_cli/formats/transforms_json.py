@@ -11,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dpm_cli.errors import InputError
-from dpm_cli.files import write_json
+from dpm_cli.files import reads, write_json
 from dpm_cli.formats.scene import GL_FROM_CV
 
 
@@ -57,20 +56,20 @@ def write_transforms(path: Path, transforms: TransformsFile) -> None:
     write_json(path, {**top, "frames": frames})
 
 
+@reads("transforms.json")
 def read_transforms(path: Path) -> TransformsFile:
     """Read a file as `write_transforms` writes it.
 
     Raises:
         InputError: missing or not such a file.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        frames = content["frames"]
-        matrices = np.array([frame["transform_matrix"] for frame in frames], np.float64)
-        rows = np.array([[f["fl_x"], f["fl_y"], f["cx"], f["cy"]] for f in frames], np.float64)
-        size = (int(content["h"]), int(content["w"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} cannot be read as transforms.json") from error
+    content = json.loads(path.read_text(encoding="utf-8"))
+    frames = content["frames"]
+    matrices = np.array([frame["transform_matrix"] for frame in frames], np.float64)
+    rows = np.array([[f["fl_x"], f["fl_y"], f["cx"], f["cy"]] for f in frames], np.float64)
+    size = (int(content["h"]), int(content["w"]))
+    if not (np.isfinite(matrices).all() and np.isfinite(rows).all()):
+        raise ValueError("numbers that are not finite")
     intrinsics = np.tile(np.eye(3), (len(frames), 1, 1))
     intrinsics[:, 0, 0], intrinsics[:, 1, 1] = rows[:, 0], rows[:, 1]
     intrinsics[:, 0, 2], intrinsics[:, 1, 2] = rows[:, 2] - 0.5, rows[:, 3] - 0.5

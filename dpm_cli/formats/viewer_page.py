@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from dpm_cli.errors import InputError
-from dpm_cli.files import atomic_path
+from dpm_cli.files import atomic_path, reads
 from dpm_cli.formats.ply import PointCloud
 from dpm_cli.formats.scene import PointScene
 
@@ -129,18 +128,16 @@ def _looks(cloud: PointCloud) -> bytes:
     return cloud.colors.tobytes() + np.rint(255 * level).astype(np.uint8).tobytes()
 
 
+@reads("a viewer page of dpm")
 def read_viewer_page(path: Path) -> tuple[PointScene, ViewerExtras]:
     """Read the scene of a page that `write_viewer_page` wrote, as exact as the page is.
 
     Raises:
         InputError: missing, or no such page.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        parts = dict(re.findall(r'<script type="[^"]+" id="(\w+)">(.*?)</script>', text, re.S))
-        facts, data = json.loads(parts["scene"]), base64.b64decode(parts["points"])
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path} cannot be read as a viewer page of dpm") from error
+    text = path.read_text(encoding="utf-8")
+    parts = dict(re.findall(r'<script type="[^"]+" id="(\w+)">(.*?)</script>', text, re.S))
+    facts, data = json.loads(parts["scene"]), base64.b64decode(parts["points"])
     reader = _Blocks(data, np.array(facts["low"]), np.array(facts["step"]), facts["motion_step"])
     still = reader.cloud(facts["still"], moving=False)
     moving = [reader.cloud(count, moving=True) for count in facts["moving"]]

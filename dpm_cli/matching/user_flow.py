@@ -7,14 +7,15 @@ without its bars, or are at the working size; an .npz holds one array `flow` (H,
 
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import cv2
 import numpy as np
 
 from dpm_cli.errors import InputError
+from dpm_cli.files import reads
 from dpm_cli.formats.flo import FlowField, read_flo
 from dpm_cli.formats.kitti_flow import read_kitti_flow
+from dpm_cli.formats.npz_read import load_npz
 from dpm_cli.matching.choice import Both
 from dpm_cli.video.bars import Area
 
@@ -87,16 +88,13 @@ def _name(way: str, a: int, b: int) -> str:
     return f"{way}_{a:06d}_{b:06d}"
 
 
+@reads("flow (--flow-dir)")
 def _read(path: Path) -> FlowField:
     if path.suffix == ".flo":
         return read_flo(path)
     if path.suffix == ".png":
         return read_kitti_flow(path)
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            flow = np.asarray(data["flow"], np.float32)
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise InputError(f"--flow-dir: {path} cannot be read: {error}") from None
+    flow = np.asarray(load_npz(path)["flow"], np.float32)
     if flow.ndim != 3 or flow.shape[2] != 2:
         raise InputError(f"--flow-dir: {path} holds {flow.shape}, not (height, width, 2)")
     return FlowField(flow, np.ones(flow.shape[:2], bool))

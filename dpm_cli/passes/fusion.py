@@ -86,7 +86,7 @@ def fuse_depth(t: int, passes: AlignedPasses, prior: WitnessFrame | None = None)
         log_depth_factor, log_confidence_factor = passes.correction.at_size(t, fused.shape)
         fused = fused + log_depth_factor
         fused_confidence = fused_confidence * np.exp(log_confidence_factor)
-    is_valid = (valid * confidence).sum(0) >= 0.5 * confidence.sum(0)
+    is_valid = valid.any(0) & ((valid * confidence).sum(0) >= 0.5 * confidence.sum(0))
     if prior is not None:
         is_valid &= ~(prior.sky & (fused_confidence < _SURELY_SOMETHING))
         fused, fused_confidence = combine(fused, fused_confidence, prior.log_depth, prior.sigma)

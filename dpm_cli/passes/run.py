@@ -9,6 +9,7 @@ import torch
 
 from dpm_cli.geometry.reduce import PairReduction, reduce_pair
 from dpm_cli.passes.engine import predict_pairs
+from dpm_cli.passes.finite import finite_prediction
 from dpm_cli.passes.pairs import pair_graph
 from dpm_cli.passes.store import DensePass, PassStore
 from dpm_cli.passes.user_masks import UserMasks
@@ -96,12 +97,13 @@ def run_passes(
             )
         for chunk in chunks:
             rows = graph.pairs[chunk.start : chunk.stop]
-            prediction = masks.apply(chunk.prediction, rows) if masks else chunk.prediction
+            prediction, not_finite = finite_prediction(chunk.prediction)
+            prediction = masks.apply(prediction, rows) if masks else prediction
             K = None if intrinsics is None else _per_view(intrinsics, rows).to(device)
             reduction = reduce_pair(
                 prediction, None if K is None else K[:, 0], None if K is None else K[:, 1]
             )
-            _store(store, chunk.start, rows, reduction, spacing)
+            _store(store, chunk.start, rows, reduction, not_finite, spacing)
             advance(chunk.stop - chunk.start)
     return store
 
@@ -121,7 +123,14 @@ def grid_spacing(size: tuple[int, int], passes: int) -> int:
     return max(GRID_PX, math.ceil(math.sqrt(2 * size[0] * size[1] * passes / GRID_POINTS)))
 
 
-def _store(store: PassStore, start: int, rows: np.ndarray, r: PairReduction, spacing: int) -> None:
+def _store(
+    store: PassStore,
+    start: int,
+    rows: np.ndarray,
+    r: PairReduction,
+    not_finite: np.ndarray,
+    spacing: int,
+) -> None:
     log_depth = r.depth.clamp_min(1e-8).log().float().cpu().numpy()
     confidence, motion = (x.float().cpu().numpy() for x in (r.confidence, r.motion))
     valid = r.valid.cpu().numpy()
@@ -153,6 +162,7 @@ def _store(store: PassStore, start: int, rows: np.ndarray, r: PairReduction, spa
             "flow": flow[grid],
             "flow_weight": (visible * (1 - motion) ** 2)[grid].astype(np.float32),
             "status": np.array(r.status, dtype="U12"),
+            "not_finite": not_finite,
             **{name: getattr(r, name).double().cpu().numpy() for name in _SMALL},
         },
     )

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from dpm_cli.errors import InputError
+from dpm_cli.files import reads
 from dpm_cli.geometry.camera import source_from_working
 from dpm_cli.structures import Clip, PairPrediction
 from dpm_cli.video.bars import shown_area
-from dpm_cli.video.images import image_size, read_image
+from dpm_cli.video.images import image_size, open_image, read_image
 from dpm_cli.video.inputs import folder_images
 
 _CERTAIN = 8.0
@@ -85,9 +85,10 @@ class UserMasks:
         return replace(prediction, motion_logit=logit)
 
 
+@reads("a mask")
 def _marked(path: Path) -> np.ndarray:
     """(H, W) bool of the mask's own pixels; numbers of objects of 16 bit count from 1 on."""
-    with Image.open(path) as image:
+    with open_image(path) as image:
         if image.mode[0] in "IF":
             numbers: np.ndarray = np.array(image)
             return numbers > 0

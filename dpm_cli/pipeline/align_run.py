@@ -54,7 +54,8 @@ def align_run(
         per_frame_focal=settings.per_frame_focal,
         told_focal=told_focal,
     )
-    notes = [*_status_notes(passes.status), *found.notes]
+    numbers = _number_notes(chunks["not_finite"])
+    notes = [*numbers, *_status_notes(passes.status), *found.notes]
     for note in notes:
         reporter.note(note)
     flows = FlowGrid.on_image(
@@ -99,6 +100,17 @@ def _refine(
         lateral_scale=float(before / after),
     )
     return aligned, refined(found.focal, float(np.median(better.cameras.intrinsics[:, 0, 0])))
+
+
+def _number_notes(not_finite: np.ndarray) -> list[str]:
+    """One line where the predictor gave NaN or infinity for a share (E,) of the pixels of some passes."""
+    hit = not_finite > 0
+    if not hit.any():
+        return []
+    share = f"{100 * not_finite[hit].mean():.2g} % of the pixels"
+    return [
+        f"in {hit.sum()} of {len(hit)} pairs the predictor gave NaN or infinity for {share}: not valid there"
+    ]
 
 
 def _status_notes(status: np.ndarray) -> list[str]:

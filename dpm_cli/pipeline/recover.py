@@ -10,6 +10,7 @@ from zipfile import BadZipFile, ZipFile
 
 from dpm_cli.checked_array import is_sound_array
 from dpm_cli.clip_store import drop_torn_store
+from dpm_cli.files import drop_leftovers
 from dpm_cli.outputs import OUTPUTS
 from dpm_cli.passes.store import PassStore
 from dpm_cli.pipeline.run_state import WORK
@@ -39,6 +40,8 @@ def formats_of(names: list[str]) -> tuple[str, ...]:
 
 def drop_damaged(writer: RunWriter, reporter: Reporter) -> list[str]:
     """Make a run forget what is damaged, say so, and return the names; without a frame it is unfinished again."""
+    for folder in (writer.folder, *(path for path in writer.folder.rglob("*") if path.is_dir())):
+        drop_leftovers(folder)
     bad = changed_files(writer.folder)
     for name in [*bad, *drop_torn_parts(writer.folder / WORK)]:
         reporter.note(f"{name} is missing or damaged: it is written again")
@@ -52,8 +55,6 @@ def drop_damaged(writer: RunWriter, reporter: Reporter) -> list[str]:
 def drop_torn_parts(work: Path) -> list[str]:
     """Remove what is not whole under the work folder of a run, and what counts on it; returns the names."""
     drop_torn_store(work / "images")
-    for leftover in work.rglob(".*.tmp*"):
-        leftover.unlink()
     torn = [path for path in sorted(work.rglob("*.np[yz]")) if not _is_sound(path)]
     for path in torn:
         path.unlink()

@@ -5,16 +5,17 @@ the array's own width) and `sky` (h, w) bool are used where they are there. A PN
 its text declares one (as `dpm export --to depth` writes), else millimetres if metric, else plain numbers.
 """
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from dpm_cli.config import PriorKind
 from dpm_cli.errors import InputError
+from dpm_cli.files import reads
+from dpm_cli.formats.npz_read import load_npz
 from dpm_cli.formats.openexr import read_exr
+from dpm_cli.video.images import open_image
 
 SUFFIXES = (".npz", ".png", ".exr")
 _NAMES = {"depth": ("depth",), "metric": ("depth",), "inverse": ("inverse_depth", "disparity")}
@@ -33,6 +34,7 @@ class DepthMap:
     """At the map's own width."""
 
 
+@reads("a depth map")
 def read_map(path: Path, kind: PriorKind) -> DepthMap:
     """Read one file.
 
@@ -41,7 +43,7 @@ def read_map(path: Path, kind: PriorKind) -> DepthMap:
     """
     focal_px = None
     if path.suffix.lower() == ".npz":
-        arrays = _read_npz(path)
+        arrays = load_npz(path)
         values = _pick(path, arrays, kind)
         sky = arrays.get("sky")
         focal_px = float(arrays["focal_px"]) if "focal_px" in arrays else None
@@ -63,14 +65,6 @@ def read_map(path: Path, kind: PriorKind) -> DepthMap:
     return DepthMap(values, nothing if sky is None else nothing | sky.astype(bool), focal_px)
 
 
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: cannot be read as npz") from error
-
-
 def _pick(path: Path, arrays: dict[str, np.ndarray], kind: PriorKind) -> np.ndarray:
     for name in _NAMES[kind]:
         if name in arrays:
@@ -85,11 +79,8 @@ def _pick(path: Path, arrays: dict[str, np.ndarray], kind: PriorKind) -> np.ndar
 
 
 def _read_png(path: Path, kind: PriorKind) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            codes, text = np.array(image), dict(image.info)
-    except (OSError, UnidentifiedImageError) as error:
-        raise InputError(f"{path}: cannot be read as PNG") from error
+    with open_image(path) as image:
+        codes, text = np.array(image), dict(image.info)
     if codes.ndim != 2 or codes.dtype == np.uint8:
         raise InputError(f"{path}: depth must be a 16-bit grey PNG")
     plain = _MILLIMETRE if kind == "metric" else 1.0

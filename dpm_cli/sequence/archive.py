@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from dpm_cli.errors import InputError
-from dpm_cli.sequence.frame import FRAME_KEYS
-from dpm_cli.sequence.header import SequenceHeader
+from dpm_cli.files import reads
+from dpm_cli.formats.npz_read import array_header, load_npz
+from dpm_cli.sequence.frame import FRAME_KEYS, MOTION_KEYS
+from dpm_cli.sequence.header import HEADER_KEYS, SequenceHeader
 
 
 @dataclass(frozen=True)
@@ -30,16 +32,12 @@ class Archive:
     def __init__(self, path: Path):
         self.path = path
         self._loaded: dict[str, np.ndarray] = {}
-        try:
-            with zipfile.ZipFile(path) as archive:
-                self.members = {i.filename[:-4]: _inspect(archive, i) for i in archive.infolist()}
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path} cannot be read as npz") from error
+        with zipfile.ZipFile(path) as archive:
+            self.members = {i.filename[:-4]: _inspect(archive, i) for i in archive.infolist()}
 
     def array(self, key: str) -> np.ndarray:
         """The whole array."""
-        with np.load(self.path, allow_pickle=False) as archive:
-            return archive[key]
+        return load_npz(self.path, (key,))[key]
 
     def row(self, key: str, index: int) -> np.ndarray:
         """Row `index` along the first axis."""
@@ -56,14 +54,11 @@ class Archive:
 
 def _inspect(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
     with archive.open(info) as member:
-        version = np.lib.format.read_magic(member)
-        read = (
-            np.lib.format.read_array_header_1_0
-            if version == (1, 0)
-            else np.lib.format.read_array_header_2_0
-        )
-        shape, fortran, dtype = read(member)
+        shape, fortran, dtype = array_header(member)
         header_bytes = member.tell()
+    size = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    if dtype.hasobject or size != info.file_size - header_bytes:
+        raise ValueError(f"{info.filename} does not hold what its header says")
     if info.compress_type != zipfile.ZIP_STORED or fortran:
         return _Member(shape, dtype, -1)
     with open(str(archive.filename), "rb") as file:
@@ -116,6 +111,7 @@ def bulk_row(key: str, t: int, count: int) -> tuple[str, int] | None:
     return key, t
 
 
+@reads("a result of dpm")
 def open_archive(path: Path) -> tuple[SequenceHeader, ArchiveFrames]:
     """Header and frames of an npz file.
 
@@ -123,15 +119,23 @@ def open_archive(path: Path) -> tuple[SequenceHeader, ArchiveFrames]:
         InputError: it is no npz file or lacks a key of CONVENTIONS.md.
     """
     archive = Archive(path)
-    if "depth" not in archive.members or "images" not in archive.members:
-        raise InputError(f"{path} is not a dpm result: it needs the keys depth and images")
+    if not {"depth", "images", *HEADER_KEYS} <= archive.members.keys():
+        raise InputError(f"{path} is not a dpm result: it needs the keys depth, images and cameras")
     height, width = archive.members["depth"].shape[1:]
     small = {
         key: archive.array(key)
         for key, m in archive.members.items()
         if len(m.shape) < 2 or key in _MATRICES
     }
-    return SequenceHeader.from_arrays(small, (height, width)), ArchiveFrames(archive)
+    header = SequenceHeader.from_arrays(small, (height, width))
+    for key, member in archive.members.items():
+        rows = len(header) - (key in MOTION_KEYS)
+        shown = key in MOTION_KEYS or key in FRAME_KEYS or key in ("images", "points")
+        if shown and member.shape[:3] != (rows, height, width):
+            raise InputError(
+                f"{path} holds {key} of shape {member.shape}, not of its {len(header)} frames"
+            )
+    return header, ArchiveFrames(archive)
 
 
 _MATRICES = ("cam2world", "intrinsics", "source_from_working")

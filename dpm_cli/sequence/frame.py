@@ -7,13 +7,12 @@ frame whose pixels they describe: `flow_bwd` of frame t is row t - 1 of the key 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 
-from dpm_cli.errors import InputError
-from dpm_cli.files import atomic_path
+from dpm_cli.files import atomic_path, reads
+from dpm_cli.formats.npz_read import load_npz
 from dpm_cli.geometry.camera import unproject
 
 
@@ -77,14 +76,11 @@ def write_frame(path: Path, frame: FrameResult) -> None:
         np.savez(temporary, **arrays)
 
 
+@reads("a frame of a run")
 def read_frame_arrays(path: Path, keys: Iterable[str] = FRAME_KEYS) -> dict[str, np.ndarray]:
     """Those of `keys` that the frame's file holds.
 
     Raises:
         InputError: the file is missing or damaged.
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in keys if key in archive}
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise InputError(f"{path} cannot be read: run the reconstruction again") from error
+    return load_npz(path, keys)

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
 from dpm_cli.errors import InputError
-from dpm_cli.files import atomic_path
+from dpm_cli.files import atomic_path, reads
+from dpm_cli.formats.npz_read import load_npz
 from dpm_cli.structures import Cameras, Clip
 from dpm_cli.video.bars import Area, shown_area
 
@@ -72,6 +72,7 @@ class SequenceHeader:
         missing = [key for key in HEADER_KEYS if key not in arrays]
         if missing:
             raise InputError(f"not a dpm result: the key {missing[0]} is missing")
+        _require_consistent(arrays, size)
         return cls(
             cameras=Cameras(
                 np.asarray(arrays["cam2world"], np.float64),
@@ -143,6 +144,23 @@ HEADER_KEYS = (
 )
 
 
+_SHAPES = {"cam2world": (4, 4), "intrinsics": (3, 3), "timestamps": ()}
+_SHAPES |= {"camera_ok": (), "shot": (), "frame_index": ()}
+"""What each frame has of it."""
+
+
+def _require_consistent(arrays: Mapping[str, np.ndarray], size: tuple[int, int]) -> None:
+    """Raise ValueError for arrays of different frame numbers or odd shapes, or cameras that are not finite."""
+    count = len(arrays["frame_index"])
+    shapes = {name: (count, *tail) for name, tail in _SHAPES.items()}
+    for name, shape in (shapes | {"source_from_working": (3, 3)}).items():
+        values = np.asarray(arrays[name])
+        if values.shape != shape or not np.isfinite(values).all():
+            raise ValueError(f"{name} is not {shape} or not finite")
+    if count < 1 or min(size) < 1:
+        raise ValueError("no frames, or frames without pixels")
+
+
 def _size(array: np.ndarray) -> tuple[int, int]:
     height, width = array.tolist()
     return int(height), int(width)
@@ -154,15 +172,12 @@ def write_header(path: Path, header: SequenceHeader) -> None:
         np.savez(temporary, **{"size": np.array(header.size, np.int64), **header.arrays()})  # pyright: ignore
 
 
+@reads("the cameras of a run")
 def read_header(path: Path) -> SequenceHeader:
     """Read `cameras.npz`.
 
     Raises:
         InputError: the file is missing or damaged.
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = dict(archive)
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise InputError(f"{path} cannot be read: the run is unfinished, start it again") from error
+    arrays = load_npz(path)
     return SequenceHeader.from_arrays(arrays, _size(arrays["size"]))

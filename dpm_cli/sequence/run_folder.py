@@ -21,6 +21,7 @@ from dpm_cli.sequence.journal import FILES, entry_of, is_whole, make_durable
 SCHEMA = 1
 MANIFEST = "dpm.json"
 CAMERAS = "cameras.npz"
+_MOST_BYTES = 2**28
 _JOURNAL_S = 2.0
 """Seconds between two writes of the journal while frames are written: what a killed run does again."""
 
@@ -39,6 +40,8 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     path = folder / MANIFEST
     if not path.is_file():
         return None
+    if path.stat().st_size > _MOST_BYTES:
+        raise InputError(f"{path} is {path.stat().st_size} bytes long, which no manifest of dpm is")
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -120,14 +123,17 @@ class RunWriter:
 class RunFrames:
     """Frames of a run folder, read when asked for; what does not move by the threshold has no scene flow."""
 
-    def __init__(self, folder: Path, motion_threshold: float):
-        self.folder = folder
+    def __init__(self, folder: Path, size: tuple[int, int], motion_threshold: float):
+        self.folder, self.size = folder, size
         self.motion_threshold = motion_threshold
 
     def read(self, t: int, keys: tuple[str, ...] = FRAME_KEYS) -> dict[str, np.ndarray]:
         """Those of `keys` that frame `t` has."""
         flows = [key for key in keys if key.startswith("scene_flow")]
-        found = read_frame_arrays(frame_path(self.folder, t), {*keys, "dynamic"} if flows else keys)
+        path = frame_path(self.folder, t)
+        found = read_frame_arrays(path, {*keys, "dynamic"} if flows else keys)
+        if any(array.shape[:2] != self.size for array in found.values()):
+            raise InputError(f"{path} is not of the size of its run: is it of another one?")
         for key in flows:
             if key in found:
                 moving = found["dynamic"] > self.motion_threshold
@@ -162,4 +168,4 @@ def open_run(
         )
     manifest = read_manifest(folder)
     threshold = threshold_of(manifest) if motion_threshold is None else motion_threshold
-    return header, RunFrames(folder, threshold), manifest
+    return header, RunFrames(folder, header.size, threshold), manifest

@@ -1,5 +1,9 @@
 """Image files as 8-bit RGB, upright: EXIF orientation, grey, palette, transparency and 16 bit are resolved here."""
 
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -14,6 +18,11 @@ IMAGE_SUFFIXES = frozenset(
 )
 _HEIF = frozenset((".heic", ".heif", ".hif"))
 _TIFF_SIDES = (256, 257)
+MOST_PIXELS = 178_956_970
+"""More than cameras have (Pillow's own limit); half a GiB decoded."""
+_DAMAGE = (ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError)
+_DAMAGE += (RuntimeError, SyntaxError, TypeError, ValueError, UnidentifiedImageError, struct.error)
+"""What Pillow raises at files that are not what they should be."""
 _UPRIGHT_SWAPS = frozenset((5, 6, 7, 8))
 _ORIENTATION = 0x0112
 
@@ -30,7 +39,7 @@ def image_size(path: Path) -> tuple[int, int]:
             turned = image.getexif().get(_ORIENTATION) in _UPRIGHT_SWAPS
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist") from error
-    except (OSError, UnidentifiedImageError) as error:
+    except _DAMAGE as error:
         deep = _by_opencv(path)
         if deep is None:
             raise InputError(f"{path} cannot be read as an image") from error
@@ -49,7 +58,7 @@ def read_image(path: Path) -> np.ndarray:
             deep = image.mode.startswith("I") or image.mode == "F"
             upright = ImageOps.exif_transpose(image)
             return _deep_to_rgb(np.asarray(upright)) if deep else _to_rgb(upright)
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
+    except _DAMAGE as error:
         deep = _by_opencv(path)
         if deep is not None:
             return deep
@@ -58,11 +67,13 @@ def read_image(path: Path) -> np.ndarray:
         ) from error
 
 
-def open_image(path: Path) -> Image.Image:
+@contextmanager
+def open_image(path: Path) -> Iterator[Image.Image]:
     """The image file, its pixels not yet read.
 
     Raises:
         MissingExtraError: it is HEIC, and the extra `heif` is not installed.
+        InputError: it has more than `MOST_PIXELS`.
         OSError: missing, or no image that Pillow knows.
     """
     if path.suffix.lower() in _HEIF:
@@ -71,7 +82,23 @@ def open_image(path: Path) -> Image.Image:
         except ImportError as error:
             raise MissingExtraError("pillow-heif", "heif") from error
         register_heif_opener()
-    return Image.open(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # of odd but readable tags, and of sizes that are allowed here
+        try:
+            image = Image.open(path)
+        except Image.DecompressionBombError:
+            raise InputError(_too_big(path, "its size")) from None
+        with image:
+            if image.width * image.height > MOST_PIXELS:
+                raise InputError(_too_big(path, f"{image.width}x{image.height}"))
+            yield image
+
+
+def _too_big(path: Path, size: str) -> str:
+    most = f"{MOST_PIXELS / 1e6:.0f} megapixels"
+    return f"{path} is too big ({size}), images have at most {most}: make it smaller"
 
 
 def _stored_size(image: Image.Image) -> tuple[int, int]:
@@ -84,7 +111,10 @@ def _by_opencv(path: Path) -> np.ndarray | None:
     """(H, W, 3) uint8 of TIFF files that Pillow cannot read: colour of 16 bit or float; None for anything else."""
     if path.suffix.lower() not in (".tif", ".tiff"):
         return None
-    stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    try:
+        stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
     if stored is None or stored.ndim != 3 or stored.shape[2] < 3:
         return None
     return np.ascontiguousarray(_to_byte(stored[..., 2::-1]))
