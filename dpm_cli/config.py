@@ -71,6 +71,8 @@ class ReconstructSettings:
     """The lens zooms during the clip."""
     mask_dir: str | None = None
     """Folder of your masks of moving things, one a frame in natural order, non-zero = moves."""
+    flow_dir: str | None = None
+    """Folder of your own optical flow, fwd_000000_000001 and bwd_000001_000000 (.flo, KITTI .png, .npz)."""
     prior: str = "auto"
     """Depth prior: auto, none, moge-2-small (-base, -large), or a folder with a depth map a frame."""
     prior_kind: PriorKind = "depth"

@@ -1,6 +1,7 @@
 """Atomic writes: a file either has its whole content or does not exist under its name."""
 
 import errno
+import hashlib
 import json
 import os
 import uuid
@@ -34,10 +35,11 @@ def named_errors(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` on success, remove it on failure.
 
-    The temporary name keeps the suffix, because some writers choose the format by it.
+    The temporary name keeps the suffix, because some writers choose the format by it. A `durable` file is on the disk
+    itself before it gets its name, so that not even a power cut leaves it empty.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,12 +47,26 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         with named_errors(path):
             yield temporary
+            if durable:
+                sync_file(temporary)
             os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: Any) -> None:
+def sync_file(path: Path) -> None:
+    """Bring what was written to `path` from the system's memory to the disk."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def sha256_of(path: Path) -> str:
+    """Checksum of a file's content, hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: Path, value: Any, *, durable: bool = False) -> None:
     """Write `value` as indented JSON, atomically; refuses NaN, which is not JSON."""
-    with atomic_path(path) as temporary:
+    with atomic_path(path, durable=durable) as temporary:
         temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")

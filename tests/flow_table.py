@@ -71,9 +71,7 @@ def rigid_flow(truth, i, j):
     z = np.maximum(points[..., 2], 1e-6)
     image = points @ truth.intrinsics[j].T
     target = (image[..., :2] / z[..., None]).astype(np.float32)
-    there = cv2.remap(
-        other.astype(np.float32), target[..., 0], target[..., 1], cv2.INTER_NEAREST
-    )
+    there = cv2.remap(other.astype(np.float32), target[..., 0], target[..., 1], cv2.INTER_NEAREST)
     seen = (depth > 0) & (depth < truth.max_depth) & (np.abs(there - z) < 0.03 * z)
     return target - pixels.astype(np.float32), seen
 
@@ -160,7 +158,9 @@ def main():
         ratios = np.array([e["dpm"]["epe"] / e["dis"]["epe"] for e in entries])
         if len(ratios):
             mean = float(np.exp(np.log(ratios).mean()))
-            print(f"| {kind}: {len(ratios)} pairs, worst {ratios.max():.2f} | | | | | | | | {mean:.3f} |")
+            print(
+                f"| {kind}: {len(ratios)} pairs, worst {ratios.max():.2f} | | | | | | | | {mean:.3f} |"
+            )
         summary[kind] = entries
     asked.output.write_text(json.dumps(summary, indent=1))
 

@@ -9,6 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "dpm_cli"
 LAYERS: list[set[str]] = [
     {"errors", "outputs"},
     {"progress", "files", "config", "devices"},
+    {"checked_array"},
     {"structures"},
     {"geometry", "video", "formats"},
     {"twoview"},

@@ -21,6 +21,7 @@ from dpm_cli.matching.matcher import Matcher
 from dpm_cli.matching.measure import measure_flow
 from dpm_cli.matching.picture import Picture
 from dpm_cli.matching.user_flow import UserFlow
+from dpm_cli.video.bars import Area
 
 SIZE = (128, 192)
 SHIFT = 70
@@ -248,6 +249,10 @@ def test_a_pair_of_a_clip_equals_the_pair_alone_between_neighbours():
     assert (both[1, 0, 16:-16, 24:-24] - torch.tensor((-8.0, 0.0))).norm(dim=-1).mean() < 0.2
 
 
+WHOLE = Area(0, 0, SIZE[1], SIZE[0])
+WHOLE_BIG = Area(0, 0, 2 * SIZE[1], 2 * SIZE[0])
+
+
 def written(folder, name, flow):
     write_flo(folder / f"{name}.flo", FlowField(flow, np.ones(flow.shape[:2], bool)))
 
@@ -264,22 +269,47 @@ def test_given_flow_is_used_at_the_working_size(tmp_path):
     written(tmp_path, "bwd_000012_000011", -big)
     matcher = Matcher(1)
     matcher.begin(frames)
-    matcher.given = UserFlow(tmp_path, (10, 11, 12), (2 * SIZE[0], 2 * SIZE[1]))
+    matcher.given = UserFlow(tmp_path, (10, 11, 12), big.shape[:2], WHOLE_BIG)
     matcher.given.check()
     flow = matcher.flows(images[:2], images[1:], torch.tensor([[0, 1], [1, 2]]))
     expected = torch.tensor([[3.0, -1.0], [-3.0, 1.0]])[None, :, None, None].expand_as(flow)
     torch.testing.assert_close(flow, expected, atol=1e-3, rtol=0)
 
 
+def test_given_flow_of_a_source_with_bars_is_cut_to_the_picture(tmp_path):
+    """The source's picture is twice the working size and has bars of 10 and 20 pixels, whose flow is another."""
+    flow = np.full((2 * SIZE[0] + 20, 2 * SIZE[1] + 40, 2), 50, np.float32)
+    area = Area(20, 10, 2 * SIZE[1], 2 * SIZE[0])
+    flow[10:-10, 20:-20] = (6, -2)
+    for name in ("fwd_000000_000001", "bwd_000001_000000"):
+        written(tmp_path, name, flow)
+    found = UserFlow(tmp_path, (0, 1), flow.shape[:2], area).read(0, 1, SIZE)
+    assert found is not None
+    np.testing.assert_allclose(found[0], np.broadcast_to((3, -1), (*SIZE, 2)), atol=1e-4)
+
+
+def test_planned_pairs_are_measured_ahead_and_the_same():
+    frames, images = clip_of_shifts(4)
+    rows = torch.tensor([[0, 1], [1, 2], [0, 2], [2, 3]])
+    matcher = Matcher(1)
+    matcher.begin(frames)
+    plain = matcher.flows(images[rows[:, 0]], images[rows[:, 1]], rows)
+    matcher.begin(frames)
+    matcher.plan(rows)
+    for row, expected in zip(rows, plain, strict=True):
+        found = matcher.flows(images[row[:1]], images[row[1:]], row[None])
+        torch.testing.assert_close(found[0], expected, rtol=0, atol=0)
+
+
 def test_given_flow_that_is_missing_or_wrong_is_one_line(tmp_path):
     flow = np.zeros((*SIZE, 2), np.float32)
     with pytest.raises(InputError, match="no such folder"):
-        UserFlow(tmp_path / "none", (0, 1), SIZE).check()
+        UserFlow(tmp_path / "none", (0, 1), SIZE, WHOLE).check()
     written(tmp_path, "fwd_000000_000001", flow)
     with pytest.raises(InputError, match="bwd_000001_000000"):
-        UserFlow(tmp_path, (0, 1), SIZE).check()
+        UserFlow(tmp_path, (0, 1), SIZE, WHOLE).check()
     written(tmp_path, "bwd_000001_000000", flow[:64])
-    given = UserFlow(tmp_path, (0, 1), SIZE)
+    given = UserFlow(tmp_path, (0, 1), SIZE, WHOLE)
     given.check()
     with pytest.raises(InputError, match="192x64, the video 192x128"):
         given.read(0, 1, SIZE)

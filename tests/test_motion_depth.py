@@ -6,11 +6,11 @@ from analytic_scene import analytic_clip
 from test_motion import SIZE, T, is_mover, look_at, true_depth
 
 from dpm_cli.matching.consistency import targets
-from dpm_cli.motion.edges import sharpened
-from dpm_cli.motion.look import measured
+from dpm_cli.motion.edges import Alike, sharpened
+from dpm_cli.motion.look import measured, own_rays, planes
 from dpm_cli.motion.scene_flow import scene_flow_on_ray
 from dpm_cli.motion.static_depth import DepthChange, improved_log_depth, triangulate
-from dpm_cli.motion.steady import Opinion, landed, steadied, transported, unprojected
+from dpm_cli.motion.steady import Opinion, landed, steadied, transported
 
 TEXTURE = np.random.default_rng(0).integers(0, 255, (*SIZE, 3), np.uint8)
 FLAT = np.full((*SIZE, 3), 128, np.uint8)
@@ -37,7 +37,7 @@ def test_a_wrong_depth_is_found_from_exact_flows(clip):
 def test_one_look_that_lies_does_not_count(clip):
     exact = true_depth(clip, T)
     told = looks(clip, exact)
-    told[1].parallax.residual[:] += 2.0
+    told[1].change[:] += 2.0 / np.sqrt(told[1].slope2)
     found = triangulate(TEXTURE, told)
     still = (found.worth > 0) & ~is_mover(clip, T)
     assert np.median(np.abs(found.change)[still]) < 0.003
@@ -53,10 +53,11 @@ def test_where_nothing_is_known_or_things_move_the_passes_depth_stays(clip):
     exact = true_depth(clip, T)
     sure = np.full(SIZE, 20, np.float32)
     wanted = triangulate(TEXTURE, looks(clip, exact + np.float32(0.05)))
-    moving = improved_log_depth(FLAT, exact, sure, wanted, np.zeros(SIZE, np.float32))
+    moving = improved_log_depth(Alike(FLAT), exact, sure, wanted, np.zeros(SIZE, np.float32))
     np.testing.assert_array_equal(moving, exact)
     nothing = triangulate(TEXTURE, [])
-    np.testing.assert_array_equal(improved_log_depth(FLAT, exact, sure, nothing, sure), exact)
+    found = improved_log_depth(Alike(FLAT), exact, sure, nothing, sure)
+    np.testing.assert_array_equal(found, exact)
 
 
 def test_the_surer_of_flow_and_passes_wins():
@@ -64,7 +65,7 @@ def test_the_surer_of_flow_and_passes_wins():
     for worth, confidence, expected in ((1e5, 2.0, 0.1), (1.0, 1e3, 0.0)):
         wanted = DepthChange(np.full(SIZE, 0.1, np.float32), np.full(SIZE, worth, np.float32))
         sure = np.full(SIZE, confidence, np.float32)
-        found = improved_log_depth(FLAT, depth, sure, wanted, still)
+        found = improved_log_depth(Alike(FLAT), depth, sure, wanted, still)
         np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
@@ -75,8 +76,8 @@ def test_a_blurred_step_of_depth_is_put_on_the_edge_of_the_image():
     exact = np.where(columns < 40, 0.0, 1.0)
     blurred = np.clip((columns - 37) / 9, 0, 1)
     step = np.broadcast_to(blurred, (40, 80)).astype(np.float32).copy()
-    found = sharpened(image, step, np.full((40, 80), 20, np.float32))
-    sure = sharpened(image, step, np.full((40, 80), 1e3, np.float32))
+    found = sharpened(Alike(image), step, np.full((40, 80), 20, np.float32))
+    sure = sharpened(Alike(image), step, np.full((40, 80), 1e3, np.float32))
     np.testing.assert_array_equal(sure, step)
     assert np.abs(found - exact).mean() < 0.2 * np.abs(blurred - exact).mean()
 
@@ -84,7 +85,7 @@ def test_a_blurred_step_of_depth_is_put_on_the_edge_of_the_image():
 def test_a_slope_stays_a_slope():
     slope = np.broadcast_to(np.linspace(0, 0.8, 80, dtype=np.float32), (40, 80)).copy()
     np.testing.assert_array_equal(
-        sharpened(np.zeros((40, 80, 3), np.uint8), slope, np.ones_like(slope)), slope
+        sharpened(Alike(np.zeros((40, 80, 3), np.uint8)), slope, np.ones_like(slope)), slope
     )
 
 
@@ -111,16 +112,18 @@ def test_scene_flow_ends_on_the_ray_of_the_flow_and_believes_a_sure_pass(clip):
     world, number = clip.hit(T)
     moved = clip.at(world, number, T, T + 1) - world
     exact = (moved @ clip.cam2world[T, :3, :3]).numpy()
-    told = exact + np.float32(0.05)
+    told = planes(exact.astype(np.float32)) + np.float32(0.05)
     mover = is_mover(clip, T)
     for confidence, along in ((1e5, 0.05), (1.0, 0.0)):
         sure = np.full(SIZE, confidence, np.float32)
         found = scene_flow_on_ray(depth, sure, look, told)
-        there = unprojected(depth, look.K_own) + found
+        own = np.stack([r * np.exp(depth) for r in own_rays(look.K_own, SIZE)], -1)
+        there = own + found.transpose(1, 2, 0)
         there = there @ look.other_from_own[:3, :3].T + look.other_from_own[:3, 3]
         pixels = there[..., :2] / there[..., 2:] * np.diag(look.K_other)[:2] + look.K_other[:2, 2]
         np.testing.assert_allclose(pixels, targets(look.flow), atol=1e-3)
-        change = there[..., 2] - landed(depth, look)[..., 2]
+        change = there[..., 2] - landed(depth, look).z
         assert np.abs(change[mover]).mean() == pytest.approx(along, abs=0.02)
     sure = np.full(SIZE, 1e5, np.float32)
-    assert np.abs(scene_flow_on_ray(depth, sure, look, exact) - exact)[mover].max() < 1e-3
+    exact = planes(exact.astype(np.float32))
+    assert np.abs(scene_flow_on_ray(depth, sure, look, exact) - exact)[:, mover].max() < 1e-3

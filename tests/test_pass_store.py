@@ -22,19 +22,22 @@ def test_dense_maps_come_back(tmp_path):
     for number, neighbours in enumerate((True, False)):
         given = dense(number, neighbours)
         store.write_dense(number, given)
-        got = store.read_dense(number)
+        flow = store.read_flow(number)
         span = np.ptp(given.log_depth, axis=(1, 2)).max()
-        np.testing.assert_allclose(got.log_depth, given.log_depth, atol=span / 65535)
-        np.testing.assert_allclose(got.confidence, given.confidence, rtol=1e-3)
-        np.testing.assert_array_equal(got.valid, given.valid)
-        np.testing.assert_allclose(got.motion, given.motion, atol=1e-3)
-        np.testing.assert_array_equal(got.flow_visible, given.flow_visible)
-        if neighbours:
-            np.testing.assert_array_equal(got.flow, given.flow)
-            np.testing.assert_array_equal(got.scene_flow, given.scene_flow)
-        else:
-            np.testing.assert_allclose(got.flow, given.flow, rtol=1e-3)
-            assert got.scene_flow is None
+        for v in (0, 1):
+            got = store.read_view(number, v)
+            np.testing.assert_allclose(got.log_depth, given.log_depth[v], atol=span / 65535)
+            np.testing.assert_allclose(got.confidence, given.confidence[v], rtol=1e-3)
+            np.testing.assert_array_equal(got.valid, given.valid[v])
+            np.testing.assert_allclose(got.motion, given.motion[v], atol=1e-3)
+            if given.scene_flow is not None:
+                step = store.read_step(number, v)
+                np.testing.assert_array_equal(step.flow, given.flow[v])
+                np.testing.assert_array_equal(step.back, given.flow[1 - v])
+                np.testing.assert_array_equal(step.visible, given.flow_visible[v])
+                np.testing.assert_array_equal(step.scene_flow, given.scene_flow[v])
+        np.testing.assert_allclose(flow, given.flow, rtol=0 if neighbours else 1e-3)
+        assert flow.dtype == np.float32
 
 
 def test_a_constant_depth_does_not_divide_by_zero(tmp_path):
@@ -42,7 +45,7 @@ def test_a_constant_depth_does_not_divide_by_zero(tmp_path):
     flat.log_depth[:] = 2.5
     store = PassStore(tmp_path)
     store.write_dense(0, flat)
-    np.testing.assert_allclose(store.read_dense(0).log_depth, 2.5)
+    np.testing.assert_allclose(store.read_view(0, 1).log_depth, 2.5)
 
 
 def test_chunks_join_in_order_and_say_what_is_done(tmp_path):

@@ -18,13 +18,13 @@ def fuse_log_depth(log_depth: np.ndarray, confidence: np.ndarray) -> tuple[np.nd
 
     Returns:
         log depth (H, W) float32, 0 where nothing votes, and confidence (H, W) float32. The expected error is the larger
-        of what the maps say of themselves (their weighted median; errors of passes that share a frame are
+        of what the maps say of themselves (their mean by weight; errors of passes that share a frame are
         correlated, so averaging is not credited) and of their disagreement.
     """
     values, c = torch.from_numpy(log_depth).float(), torch.from_numpy(confidence).float()
     weights = c * c
     fused = median_over_maps(values, weights)
-    error = median_over_maps(torch.where(c > 0, 1 / c.clamp_min(1e-9), c), weights)
+    error = c.sum(0) / weights.sum(0).clamp_min(1e-18)
     spread = 1.4826 * median_over_maps((values - fused).abs(), weights)
     worst = torch.maximum(error, spread)
     fused_confidence = torch.where(worst > 0, 1 / worst.clamp_min(1e-9), worst)

@@ -1,6 +1,7 @@
 """The command line: the table of commands, and the boundary where errors become one line and an exit code."""
 
 import os
+import signal
 import sys
 from typing import Annotated, NoReturn
 
@@ -76,9 +77,24 @@ def yield_waiting_threads() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
+def stop_as_by_ctrl_c() -> None:
+    """Let SIGTERM (a scheduler, `kill`, a shutdown) and SIGHUP (a closed terminal) end a command as Ctrl-C does.
+
+    Who started dpm with SIGHUP ignored (`nohup`) keeps that.
+    """
+
+    def stop(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, stop)
+
+
 def main() -> None:
     """Entry point of `dpm`: user errors are one line on stderr, the exit code says their kind."""
     yield_waiting_threads()
+    stop_as_by_ctrl_c()
     try:
         app()
     except DpmError as error:

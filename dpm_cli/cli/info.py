@@ -11,6 +11,10 @@ def info(
     path: Annotated[
         Path, typer.Argument(help="A video, image folder, run, npz file or checkpoint.")
     ],
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Read every file of a run and compare it with its checksum."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Say what a video, a run or a checkpoint holds.
@@ -21,17 +25,27 @@ def info(
 
       dpm info video_dpm --json
 
+      dpm info video_dpm --verify
+
       dpm info model.safetensors
     """
     from dpm_cli.cli.console import emit
 
-    facts = _describe(path)
+    facts = _verified(path) if verify else _describe(path)
     if as_json:
         emit(json.dumps(facts))
-        return
-    width = max(len(key) for key in facts)
-    for key, value in facts.items():
-        emit(f"{key:<{width}}  {_text(value)}")
+    else:
+        width = max(len(key) for key in facts)
+        for key, value in facts.items():
+            emit(f"{key:<{width}}  {_text(value)}")
+    if verify and facts["damaged"]:
+        raise typer.Exit(1)
+
+
+def _verified(path: Path) -> dict[str, Any]:
+    from dpm_cli.sequence import verify_run
+
+    return verify_run(path)
 
 
 def _describe(path: Path) -> dict[str, Any]:

@@ -54,6 +54,7 @@ def reconstruct(
         bool, setting("per_frame_focal", "--per-frame-focal", panel=_CAMERA)
     ] = RUN.per_frame_focal,
     mask_dir: Annotated[str | None, setting("mask_dir", panel=_CAMERA)] = RUN.mask_dir,
+    flow_dir: Annotated[str | None, setting("flow_dir", panel=_CAMERA)] = RUN.flow_dir,
     formats: Annotated[str, setting("formats", "--format", panel=_OUT)] = ",".join(RUN.formats),
     min_confidence: Annotated[float, setting("min_confidence", panel=_OUT)] = RUN.min_confidence,
     motion_threshold: Annotated[
@@ -135,6 +136,7 @@ def reconstruct(
         intrinsics_size=parse_size(intrinsics_size) if intrinsics_size else None,
         per_frame_focal=per_frame_focal,
         mask_dir=mask_dir,
+        flow_dir=flow_dir,
         prior=prior,
         prior_kind=parse_prior_kind(prior_kind),
         formats=parse_formats(formats),

@@ -3,7 +3,7 @@
 from dpm_cli.clip_store.clip import decode_clip
 from dpm_cli.clip_store.frames import ClipPlan, decode_clip_frames
 from dpm_cli.clip_store.plan import fingerprint, plan_clip
-from dpm_cli.clip_store.store import ClipStore, ClipStoreWriter
+from dpm_cli.clip_store.store import ClipStore, ClipStoreWriter, drop_torn_store
 
 __all__ = [
     "ClipPlan",
@@ -11,6 +11,7 @@ __all__ = [
     "ClipStoreWriter",
     "decode_clip",
     "decode_clip_frames",
+    "drop_torn_store",
     "fingerprint",
     "plan_clip",
 ]

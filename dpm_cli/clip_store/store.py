@@ -4,6 +4,7 @@ Reading by position and not through a memory map keeps the resident memory of a 
 The index `clip.json` is written last: where it is, the frames are whole.
 """
 
+import hashlib
 import json
 import threading
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from dpm_cli.files import named_errors, write_json
+from dpm_cli.files import named_errors, sha256_of, write_json
 
 FRAMES = "clip.rgb"
 INDEX = "clip.json"
@@ -65,6 +66,7 @@ class ClipStoreWriter:
         self.folder = folder
         self.size = size
         self.count = 0
+        self._sum = hashlib.sha256()
         (folder / INDEX).unlink(missing_ok=True)
         self._file = open(folder / FRAMES, "wb")  # noqa: SIM115 - closed in finish
 
@@ -74,14 +76,23 @@ class ClipStoreWriter:
         assert frame.dtype == np.uint8, frame.dtype
         with named_errors(self.folder / FRAMES):
             self._file.write(np.ascontiguousarray(frame).data)
+        self._sum.update(np.ascontiguousarray(frame).data)
         self.count += 1
 
     def finish(self, index: dict[str, Any]) -> ClipStore:
         """Write the index; only now the store counts as whole."""
         with named_errors(self.folder / FRAMES):
             self._file.close()
-        write_json(self.folder / INDEX, {**index, "count": self.count, "size": list(self.size)})
+        facts = {"count": self.count, "size": list(self.size), "sha256": self._sum.hexdigest()}
+        write_json(self.folder / INDEX, {**index, **facts})
         return ClipStore(self.folder, self.count, self.size)
+
+
+def drop_torn_store(folder: Path) -> None:
+    """Remove the index of a store whose frames are not those that were written, so that it is filled anew."""
+    index = read_index(folder)
+    if index is not None and index.get("sha256") != sha256_of(folder / FRAMES):
+        (folder / INDEX).unlink()
 
 
 def read_index(folder: Path) -> dict[str, Any] | None:

@@ -1,12 +1,14 @@
 """Where predictors get their flow from: given by the user or measured, for batches of pairs, in threads.
 
 A clip tells which frames there are, so that a motion too large for a search can start by way of the frames between, and
-flow that the user brought can be found by its name. Without a clip a pair is just two images.
+flow that the user brought can be found by its name. Without a clip a pair is just two images. Once told which pairs
+come, the threads measure some of them while the predictor works on what was found.
 """
 
 import zlib
 from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 
 import numpy as np
@@ -24,6 +26,8 @@ _PICTURES = 24
 """Pictures kept with their features: more than the frames that one batch of pairs spans."""
 _STEPS = 64
 """Flows between neighbours that are kept."""
+_AHEAD = 2
+"""Pairs a thread measures before they are asked for: memory for time."""
 FARTHEST_CHAIN = 8
 """Frames apart beyond which flow is not composed: errors add up, and what is hidden on the way is lost."""
 
@@ -35,16 +39,27 @@ class Matcher:
         self.workers = workers
         self.thorough = thorough
         self.given: UserFlow | None = None
+        self._pool = ThreadPoolExecutor(workers)
         self._frames: FrameReader | None = None
+        self._planned: list[tuple[int, int]] = []
+        self._started: dict[tuple[int, int], Future[Both]] = {}
         self._lock = Lock()
         self._pictures: OrderedDict[int, Picture] = OrderedDict()
         self._steps: OrderedDict[int, Both] = OrderedDict()
 
     def begin(self, frames: FrameReader | None) -> None:
         """Forget what was, and take pairs to be of this clip; None: of no clip."""
+        self.plan([])
         self._frames = frames
         self._pictures.clear()
         self._steps.clear()
+
+    def plan(self, pairs: Iterable[Sequence[int]]) -> None:
+        """Pairs of frames i < j of the clip that will be asked for, in this order; earlier plans are dropped."""
+        for future in self._started.values():
+            future.cancel()
+        self._started.clear()
+        self._planned = [(int(i), int(j)) for i, j in reversed(list(pairs))]
 
     def flows(self, images_1: Tensor, images_2: Tensor, rows: Tensor | None = None) -> Tensor:
         """Flow (B, 2, H, W, 2) both ways in pixels, index 0 from image 1 to 2, on the images' device.
@@ -57,16 +72,31 @@ class Matcher:
         both = torch.stack((images_1, images_2), 1).detach().clamp(0, 1)
         arrays = (both * 255).round().byte().permute(0, 1, 3, 4, 2).contiguous().cpu().numpy()
         pairs = [(self._picture(a), self._picture(b)) for a, b in arrays]
-        numbers = [None] * len(pairs) if rows is None or self._frames is None else rows.tolist()
-        with ThreadPoolExecutor(self.workers) as pool:
-            found = list(pool.map(self._flow, pairs, numbers))
-        stacked = torch.from_numpy(np.stack([np.stack(f) for f in found]))
+        if rows is None or self._frames is None:
+            started = [self._pool.submit(measure_flow, *p, thorough=self.thorough) for p in pairs]
+        else:
+            asked = [(int(i), int(j)) for i, j in rows.tolist()]
+            started = [
+                self._started.pop(row, None) or self._pool.submit(self._flow, pair, *row)
+                for row, pair in zip(asked, pairs, strict=True)
+            ]
+            self._go_ahead(set(asked))
+        stacked = torch.from_numpy(np.stack([np.stack(s.result()) for s in started]))
         return stacked.to(images_1.device)
 
-    def _flow(self, pair: tuple[Picture, Picture], numbers: list[int] | None) -> Both:
-        if numbers is None:
-            return measure_flow(*pair, thorough=self.thorough)
-        i, j = numbers
+    def _go_ahead(self, asked: set[tuple[int, int]]) -> None:
+        """Start on the next planned pairs."""
+        while self._planned and len(self._started) < _AHEAD * self.workers:
+            row = self._planned.pop()
+            if row not in asked:
+                self._started[row] = self._pool.submit(self._read_flow, *row)
+
+    def _read_flow(self, i: int, j: int) -> Both:
+        assert self._frames is not None
+        first, second = (self._picture(image) for image in self._frames.read([i, j]))
+        return self._flow((first, second), i, j)
+
+    def _flow(self, pair: tuple[Picture, Picture], i: int, j: int) -> Both:
         if j - i == 1:
             return self._step(i, *pair)
         if self.given is not None and (flow := self.given.read(i, j, pair[0].size)) is not None:

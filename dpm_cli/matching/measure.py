@@ -18,11 +18,11 @@ from dpm_cli.matching.features import SparseMatches, match_features
 from dpm_cli.matching.interpolate import clean, spread, trusted
 from dpm_cli.matching.picture import Picture
 
-EASY_SHARE = 0.9
-"""Share of pixels that come back above which one search is enough."""
 LOST_SHARE = 0.65
-"""Share below which the motion is taken to be too large for the search somewhere, so that features are asked. A rigid
-scene seen with two thirds of overlap has more."""
+"""Share of pixels that come back below which the motion is taken to be too large for the search somewhere, so that the
+common motion and features are asked. A rigid scene seen with two thirds of overlap has more."""
+EASY_SHARE = 0.9
+"""The same for a lone pair, where time matters less."""
 
 
 def measure_flow(
@@ -46,9 +46,8 @@ def measure_flow(
     good = trusted(*plain)
     share = float(good.mean())
     candidates: list[Both | None] = [plain]
-    if share < EASY_SHARE:
-        candidates.append(without_common_motion(*grey, plain[0], good))
     if share < (EASY_SHARE if thorough else LOST_SHARE):
+        candidates.append(without_common_motion(*grey, plain[0], good))
         candidates.append(_from_features(first, second))
     if share < LOST_SHARE and way_round is not None and (start := way_round()) is not None:
         candidates.append(_search(grey, start))

@@ -1,8 +1,8 @@
 """Flow that the user brought: a folder of .flo, KITTI .png or .npz files, forward and backward by name.
 
 `fwd_000000_000001` is the flow from frame 0 of the source to frame 1, `bwd_000001_000000` the one back, the names that
-a run folder uses itself. Numbers are frame numbers in the source. Files are at the source's or the working size; an
-.npz holds one array `flow` (H, W, 2) in pixels, x then y.
+a run folder uses itself. Numbers are frame numbers in the source. Files show the whole source, or the picture
+without its bars, or are at the working size; an .npz holds one array `flow` (H, W, 2) in pixels, x then y.
 """
 
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from dpm_cli.errors import InputError
 from dpm_cli.formats.flo import FlowField, read_flo
 from dpm_cli.formats.kitti_flow import read_kitti_flow
 from dpm_cli.matching.choice import Both
+from dpm_cli.video.bars import Area
 
 SUFFIXES = (".flo", ".png", ".npz")
 
@@ -28,7 +29,9 @@ class UserFlow:
     frame_index: tuple[int, ...]
     """Number in the source of every frame of the clip."""
     source_size: tuple[int, int]
-    """(height, width) of the source after rotation and crop."""
+    """(height, width) of the source after rotation."""
+    area: Area
+    """The picture without bars, in source pixels."""
 
     def check(self) -> None:
         """Look for the flow of all neighbours.
@@ -64,11 +67,17 @@ class UserFlow:
 
     def _load(self, path: Path, size: tuple[int, int]) -> np.ndarray:
         field = _read(path)
-        height, width = field.valid.shape
-        if (height, width) not in (self.source_size, size):
+        height, width = found = field.valid.shape
+        if found not in (self.source_size, self.area.size, size):
             raise InputError(
                 f"--flow-dir: {path} is {width}x{height}, the video {self.source_size[1]}x{self.source_size[0]}"
             )
+        if found == self.source_size:
+            part = (
+                slice(self.area.y, self.area.y + self.area.height),
+                slice(self.area.x, self.area.x + self.area.width),
+            )
+            field = FlowField(field.flow[part], field.valid[part])
         if not field.valid.any() or not np.isfinite(field.flow[field.valid]).all():
             raise InputError(f"--flow-dir: {path} holds numbers that are not finite")
         return _shrink(field, size)

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from dpm_cli.matching.consistency import follow
-from dpm_cli.motion.edges import mean_along_edges
+from dpm_cli.motion.edges import Alike
 from dpm_cli.motion.evidence import Evidence
 
 _NEIGHBOUR_WEIGHT = 0.5
@@ -50,7 +50,7 @@ def motion_scores(
         share = _NEIGHBOUR_WEIGHT * near.seen * follow(near.evidence.certainty, near.flow)
         total += share * follow(near.evidence.log_odds, near.flow)
         weight += share
-    smooth = mean_along_edges(image, total / weight, np.minimum(weight, 1), _SMOOTHNESS)
+    smooth = Alike(image, _SMOOTHNESS).mean(total / weight, np.minimum(weight, 1))
     return 1 / (1 + np.exp(-without_specks(smooth)))
 
 

@@ -16,27 +16,27 @@ _DOUBTFUL = 0.02
 """Weight of depth near a step against depth elsewhere."""
 
 
-def spread_along_edges(
-    image: np.ndarray, values: np.ndarray, smoothness: float = _SMOOTHNESS
-) -> np.ndarray:
-    """Values (H, W) smoothed up to the edges of image (H, W, 3) uint8 (fast global smoother, Min et al., TIP 2014)."""
-    values = np.ascontiguousarray(values, np.float32)
-    return cv2.ximgproc.fastGlobalSmootherFilter(image, values, smoothness, _SAME_COLOUR)
+class Alike:
+    """What looks alike in an image, for smoothing up to its edges (fast global smoother, Min et al., TIP 2014)."""
+
+    def __init__(self, image: np.ndarray, smoothness: float = _SMOOTHNESS):
+        """Of image (H, W, 3) uint8."""
+        self._filter = cv2.ximgproc.createFastGlobalSmootherFilter(image, smoothness, _SAME_COLOUR)
+
+    def spread(self, values: np.ndarray) -> np.ndarray:
+        """Values (H, W), smoothed."""
+        return self._filter.filter(np.ascontiguousarray(values, np.float32))
+
+    def mean(self, values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """Mean (H, W) of values by weight (H, W) > 0 over what looks alike."""
+        return self.spread(values * weight) / np.maximum(self.spread(weight), 1e-9)
 
 
-def mean_along_edges(
-    image: np.ndarray, values: np.ndarray, weight: np.ndarray, smoothness: float = _SMOOTHNESS
-) -> np.ndarray:
-    """Mean (H, W) of values by weight (H, W) > 0 over what looks alike."""
-    total = spread_along_edges(image, values * weight, smoothness)
-    return total / np.maximum(spread_along_edges(image, weight, smoothness), 1e-9)
-
-
-def sharpened(image: np.ndarray, log_depth: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+def sharpened(alike: Alike, log_depth: np.ndarray, confidence: np.ndarray) -> np.ndarray:
     """Log depth (H, W) whose steps lie on the edges of the image: near them it comes from depth on their side.
 
     Args:
-        image: (H, W, 3) uint8.
+        alike: what looks alike in the frame.
         log_depth: (H, W).
         confidence: (H, W) of it, 1 / relative error.
     """
@@ -46,7 +46,7 @@ def sharpened(image: np.ndarray, log_depth: np.ndarray, confidence: np.ndarray) 
     if not doubtful.any():
         return log_depth
     weight = np.where(doubtful, np.float32(_DOUBTFUL), np.float32(1))
-    found = mean_along_edges(image, log_depth, weight)
+    found = alike.mean(log_depth, weight)
     around = np.ones((_WINDOW + 4, _WINDOW + 4), np.uint8)
     found = np.clip(found, cv2.erode(log_depth, around), cv2.dilate(log_depth, around))
     return np.where(doubtful, found, log_depth)

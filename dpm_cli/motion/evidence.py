@@ -7,12 +7,13 @@ pixel the smaller speaks (a mover moves before and after; a place that is uncove
 averaged, and the predictor's own opinion, which knows things from their looks, is added.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from dpm_cli.motion.look import Seen, dot
+from dpm_cli.motion.look import Seen
 
 _THRESHOLD = 7.0
 """Residual, in medians of its look, at which motion and rest are equally likely."""
@@ -49,8 +50,9 @@ def motion_evidence(confidence: np.ndarray, opinion: np.ndarray, looks: Sequence
         looks: measured at that depth; none = nothing is known beside the opinion.
     """
     smallest: dict[int, np.ndarray] = {}
+    depth_variance = (_DEPTH_SHARE / np.maximum(confidence, 1)) ** 2
     for look in looks:
-        said = _log_residual(confidence, look)
+        said = _log_residual(depth_variance, look)
         smallest[look.stride] = np.fmin(smallest.get(look.stride, said), said)
     total = np.zeros_like(confidence)
     strides = np.zeros_like(confidence)
@@ -67,13 +69,11 @@ def motion_evidence(confidence: np.ndarray, opinion: np.ndarray, looks: Sequence
     )
 
 
-def _log_residual(confidence: np.ndarray, look: Seen) -> np.ndarray:
+def _log_residual(depth_variance: np.ndarray, look: Seen) -> np.ndarray:
     """(H, W) 2 log(residual / threshold), NaN where the look does not see the pixel."""
-    slope, residual = look.parallax.per_log_depth, look.parallax.residual
-    noise = look.typical**2 + (_FLOOR_PX * confidence.shape[1] / 512) ** 2
-    slope2 = dot(slope, slope) + 1e-12
-    along2 = dot(residual, slope) ** 2 / slope2
-    across2 = np.maximum(dot(residual, residual) - along2, 0)
-    depth_noise = slope2 * (_DEPTH_SHARE / np.maximum(confidence, 1)) ** 2
-    square = across2 / noise + along2 / (noise + depth_noise)
-    return np.where(look.seen, np.log(square + 1e-6) - 2 * np.log(_THRESHOLD), np.nan)
+    noise = look.typical**2 + (_FLOOR_PX * depth_variance.shape[1] / 512) ** 2
+    along2 = look.change**2 * look.slope2
+    square = look.across2 / noise + along2 / (noise + look.slope2 * depth_variance)
+    said = np.log(square + 1e-6) - 2 * math.log(_THRESHOLD)
+    said[~look.seen] = np.nan
+    return said

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from dpm_cli.matching.consistency import comes_back
+from dpm_cli.matching.consistency import comes_back, targets
 
 _NEAREST = 1e-3
 """Depth in the other camera, of that in its own, below which a projection means nothing."""
@@ -49,9 +49,9 @@ class Parallax:
     """What a static world of a given depth does not explain of a look."""
 
     residual: np.ndarray
-    """(H, W, 2) float32 pixels, measured minus static flow."""
+    """(2, H, W) float32 pixels, measured minus static flow."""
     per_log_depth: np.ndarray
-    """(H, W, 2) float32, pixels by which a static point moves per unit of log depth."""
+    """(2, H, W) float32, pixels by which a static point moves per unit of log depth."""
     before: np.ndarray
     """(H, W) bool: in front of the other camera."""
 
@@ -62,7 +62,14 @@ class Seen:
 
     stride: int
     """Frames to the other one."""
-    parallax: Parallax
+    slope: np.ndarray
+    """(2, H, W) float32, pixels by which a static point moves per unit of log depth."""
+    slope2: np.ndarray
+    """(H, W) float32, its square."""
+    change: np.ndarray
+    """(H, W) float32, of log depth, that explains the residual along the epipolar line."""
+    across2: np.ndarray
+    """(H, W) float32 square pixels, the residual across that line."""
     error: np.ndarray
     """(H, W) float32 forward-backward error, pixels."""
     seen: np.ndarray
@@ -76,45 +83,73 @@ def measured(log_depth: np.ndarray, look: Look) -> Seen:
     found = parallax(log_depth, look)
     error, not_hidden = look.seen()
     seen = not_hidden & found.before
-    typical = float(np.median(norm(found.residual)[seen])) if seen.any() else np.inf
-    return Seen(look.stride, found, error, seen, typical)
+    length2, slope2 = dot(found.residual, found.residual), dot(found.per_log_depth) + 1e-9
+    change = dot(found.residual, found.per_log_depth) / slope2
+    return Seen(
+        stride=look.stride,
+        slope=found.per_log_depth,
+        slope2=slope2,
+        change=change,
+        across2=np.maximum(length2 - change * change * slope2, 0),
+        error=error,
+        seen=seen,
+        typical=_typical(length2, seen),
+    )
 
 
 def parallax(log_depth: np.ndarray, look: Look) -> Parallax:
     """Residual and depth sensitivity at `log_depth` (H, W) of frame t."""
-    pixels = pixel_map(*log_depth.shape)
-    K, R = look.K_own, look.other_from_own[:3, :3].astype(np.float32)
-    x, y = (pixels[..., a] - np.float32(K[a, 2]) for a in (0, 1))
-    x, y = x / np.float32(K[0, 0]), y / np.float32(K[1, 1])
-    step = look.other_from_own[:3, 3].astype(np.float32)
+    turned, step = turned_rays(look, log_depth.shape)
     near = np.exp(-log_depth)
-    turned = [R[a, 0] * x + R[a, 1] * y + R[a, 2] for a in range(3)]
     z = turned[2] + step[2] * near
     before = z > _NEAREST
     z = np.maximum(z, _NEAREST)
-    residual = np.empty_like(look.flow)
-    slope = np.empty_like(look.flow)
+    residual = planes(targets(look.flow))
+    slope = np.empty_like(residual)
     for a in (0, 1):
         focal, centre = np.float32(look.K_other[a, a]), np.float32(look.K_other[a, 2])
         ratio = (turned[a] + step[a] * near) / z
-        residual[..., a] = pixels[..., a] + look.flow[..., a] - (ratio * focal + centre)
-        slope[..., a] = (ratio * step[2] - step[a]) * (near / z * focal)
+        residual[a] -= ratio * focal + centre
+        slope[a] = (ratio * step[2] - step[a]) * (near / z * focal)
     return Parallax(residual, slope, before)
 
 
-def pixel_map(height: int, width: int) -> np.ndarray:
-    """(H, W, 2) float32 of (x, y)."""
-    y, x = np.mgrid[:height, :width].astype(np.float32)
-    return np.stack((x, y), -1)
+def turned_rays(look: Look, size: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Rays (3, H, W) of frame t, z = 1 in its camera, in the other camera's axes, and the step (3,) between the two."""
+    x, y, _ = own_rays(look.K_own, size)
+    motion = look.other_from_own.astype(np.float32)
+    turned = np.empty((3, *size), np.float32)
+    for row, out in zip(motion, turned, strict=False):
+        np.add(row[0] * x + row[2], row[1] * y, out=out)
+    return turned, motion[:3, 3]
+
+
+def own_rays(K: np.ndarray, size: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.float32]:
+    """Rays through all pixels: x (1, W), y (H, 1) and z = 1, float32."""
+    K = K.astype(np.float32)
+    x = (np.arange(size[1], dtype=np.float32) - K[0, 2]) / K[0, 0]
+    y = (np.arange(size[0], dtype=np.float32) - K[1, 2]) / K[1, 1]
+    return x[None], y[:, None], np.float32(1)
+
+
+def planes(vectors: np.ndarray) -> np.ndarray:
+    """(N, H, W) of vectors (H, W, N): arithmetic on whole planes is several times as fast."""
+    return np.ascontiguousarray(vectors.transpose(2, 0, 1))
 
 
 def norm(vectors: np.ndarray) -> np.ndarray:
     """Length (H, W) of vectors (H, W, 2)."""
-    return cv2.magnitude(
-        np.ascontiguousarray(vectors[..., 0]), np.ascontiguousarray(vectors[..., 1])
-    )
+    return cv2.magnitude(*cv2.split(vectors))
 
 
-def dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Scalar products (H, W) of vectors (H, W, 2); many times as fast as a sum over so short an axis."""
-    return a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1]
+def dot(a: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
+    """Scalar products (H, W) of vectors in planes (2, H, W), by default with themselves."""
+    b = a if b is None else b
+    return a[0] * b[0] + a[1] * b[1]
+
+
+def _typical(length2: np.ndarray, seen: np.ndarray) -> float:
+    """Root of the median of squares (H, W) where seen, of every other row and column."""
+    thin = (slice(None, None, 2), slice(None, None, 2))
+    chosen = length2[thin][seen[thin]]
+    return float(np.sqrt(np.median(chosen))) if len(chosen) else np.inf

@@ -12,11 +12,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import torch
 
-from dpm_cli.align.depth import median_over_maps
-from dpm_cli.motion.edges import spread_along_edges
-from dpm_cli.motion.look import Seen, dot
+from dpm_cli.motion.edges import Alike
+from dpm_cli.motion.look import Seen
 
 _FLOOR_PX = 0.1
 _PATCH = 9
@@ -28,7 +26,7 @@ _ACROSS = 9.0
 """Squared deviations across the epipolar line at which a look counts a quarter."""
 _AGREE = 4.0
 """The same of a look's change of depth against the others'."""
-_ROUNDS = 2
+_ROUNDS = 3
 _MOST = 0.3
 """Change of log depth that flows may make."""
 _PRIOR = 0.05
@@ -51,9 +49,9 @@ def triangulate(image: np.ndarray, looks: Sequence[Seen]) -> DepthChange:
         zeros = np.zeros(image.shape[:2], np.float32)
         return DepthChange(zeros, zeros)
     tensor = _inverse_tensor(image)
-    pairs = [_along_line(look, tensor) for look in looks]
-    changes, worths = (np.stack(maps) for maps in zip(*pairs, strict=True))
-    mean = median_over_maps(torch.from_numpy(changes), torch.from_numpy(worths)).numpy()
+    changes = np.stack([look.change for look in looks])
+    worths = np.stack([_worth(look, tensor) for look in looks])
+    mean = (changes * worths).sum(0) / np.maximum(worths.sum(0), 1e-9)
     agreed = worths
     for _ in range(_ROUNDS):
         agreed = worths / (1 + (changes - mean) ** 2 * worths / _AGREE) ** 2
@@ -63,7 +61,7 @@ def triangulate(image: np.ndarray, looks: Sequence[Seen]) -> DepthChange:
 
 
 def improved_log_depth(
-    image: np.ndarray,
+    alike: Alike,
     log_depth: np.ndarray,
     confidence: np.ndarray,
     wanted: DepthChange,
@@ -72,7 +70,7 @@ def improved_log_depth(
     """Log depth (H, W) with the change that flows want where things stand still.
 
     Args:
-        image: (H, W, 3) uint8.
+        alike: what looks alike in the frame.
         log_depth: (H, W) of the passes.
         confidence: (H, W) of it.
         wanted: by the looks.
@@ -80,25 +78,19 @@ def improved_log_depth(
     """
     worth = wanted.worth * still
     pull = np.clip(wanted.change, -_MOST, _MOST) * worth
-    total, found, held = (
-        spread_along_edges(image, m) for m in (pull, worth, _PRIOR * confidence**2)
-    )
+    total, found, held = (alike.spread(m) for m in (pull, worth, _PRIOR * confidence**2))
     return log_depth + total / np.maximum(found + held, 1e-6)
 
 
-def _along_line(look: Seen, tensor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Change of log depth (H, W) that one look wants, and its inverse variance."""
-    slope, residual = look.parallax.per_log_depth, look.parallax.residual
-    slope2 = dot(slope, slope) + 1e-9
-    change = dot(residual, slope) / slope2
-    x, y = slope[..., 0], slope[..., 1]
-    texture = (tensor[0] * x * x + 2 * tensor[1] * x * y + tensor[2] * y * y) / slope2
+def _worth(look: Seen, tensor: np.ndarray) -> np.ndarray:
+    """Inverse variance (H, W) of the change of log depth that one look wants."""
+    x, y = look.slope
+    texture = (tensor[0] * x * x + 2 * tensor[1] * x * y + tensor[2] * y * y) / look.slope2
     error2 = cv2.blur(np.minimum(look.error, 8) ** 2, (_NEAR, _NEAR))
-    floor = (_FLOOR_PX * slope.shape[1] / 512) ** 2
+    floor = (_FLOOR_PX * x.shape[1] / 512) ** 2
     variance = look.typical**2 + floor + 2 * error2 + texture
-    across2 = np.maximum(dot(residual, residual) - change**2 * slope2, 0)
-    trust = look.seen / (1 + across2 / (_ACROSS * variance)) ** 2
-    return change, (trust * slope2 / variance).astype(np.float32)
+    trust = look.seen / (1 + look.across2 / (_ACROSS * variance)) ** 2
+    return trust * look.slope2 / variance
 
 
 def _inverse_tensor(image: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dpm_cli.matching.consistency import follow, targets
-from dpm_cli.motion.look import Look, pixel_map
+from dpm_cli.motion.look import Look, planes, turned_rays
 
 _AGREE, _AGREE_MOVING = 0.04, 0.2
 """Difference of log depth at which a neighbour counts a quarter, of what stands still and of what moves."""
@@ -57,30 +57,29 @@ def steadied(
 
 def transported(log_depth: np.ndarray, look: Look, other: np.ndarray) -> np.ndarray:
     """Log depth (H, W) of a frame as log depth `other` (H, W) of the frame that it looks at tells it."""
-    there = landed(log_depth, look)
-    return log_depth + follow(other, look.flow) - np.log(there[..., 2])
+    return log_depth + follow(other, look.flow) - np.log(landed(log_depth, look).z)
 
 
-def landed(log_depth: np.ndarray, look: Look) -> np.ndarray:
-    """Where things are at the other frame (H, W, 3), in its camera: on the flow's ray, nearest to where they were."""
-    own = unprojected(log_depth, look.K_own)
-    moved = own @ look.other_from_own[:3, :3].T.astype(np.float32)
-    moved += look.other_from_own[:3, 3].astype(np.float32)
-    ray = _rays(targets(look.flow), look.K_other)
-    along = (moved[..., 0] * ray[..., 0] + moved[..., 1] * ray[..., 1] + moved[..., 2]) / (
-        ray[..., 0] ** 2 + ray[..., 1] ** 2 + 1
-    )
-    return ray * np.maximum(along, 1e-6)[..., None]
+@dataclass(frozen=True, eq=False)
+class Landed:
+    """Where things are at the other frame, in its camera: on the flow's ray, nearest to where they were."""
+
+    ray: tuple[np.ndarray, np.ndarray, np.float32]
+    """x, y (H, W) float32 and z = 1."""
+    z: np.ndarray
+    """(H, W) float32 depth on it."""
+    moved: np.ndarray
+    """(3, H, W) float32, where they were."""
 
 
-def unprojected(log_depth: np.ndarray, K: np.ndarray) -> np.ndarray:
-    """Points (H, W, 3) in the camera of log depth (H, W)."""
-    return _rays(pixel_map(*log_depth.shape), K) * np.exp(log_depth)[..., None]
-
-
-def _rays(pixels: np.ndarray, K: np.ndarray) -> np.ndarray:
-    """Directions (H, W, 3) float32 with z = 1 through pixels (H, W, 2)."""
-    out = np.ones((*pixels.shape[:2], 3), np.float32)
-    for a in (0, 1):
-        out[..., a] = (pixels[..., a] - np.float32(K[a, 2])) / np.float32(K[a, a])
-    return out
+def landed(log_depth: np.ndarray, look: Look) -> Landed:
+    """Things of log depth (H, W) of a frame at the frame that it looks at."""
+    moved, step = turned_rays(look, log_depth.shape)
+    depth = np.exp(log_depth)
+    for plane, along in zip(moved, step, strict=True):
+        plane *= depth
+        plane += along
+    K = look.K_other.astype(np.float32)
+    x, y = ((p - K[a, 2]) / K[a, a] for a, p in enumerate(planes(targets(look.flow))))
+    z = (moved[0] * x + moved[1] * y + moved[2]) / (x * x + y * y + 1)
+    return Landed((x, y, np.float32(1)), np.maximum(z, 1e-6), moved)

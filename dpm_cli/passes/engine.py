@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from dpm_cli.errors import MemoryExhaustedError
-from dpm_cli.predictors.protocol import FRAME, Features, Predictor
+from dpm_cli.predictors.protocol import FRAME, Features, MeasuresFlow, Predictor
 from dpm_cli.progress import Reporter, SilentReporter
 from dpm_cli.structures import FrameReader, PairPrediction
 
@@ -106,6 +106,8 @@ def predict_pairs(
     finished = np.zeros(len(pairs), bool)
     for start, stop in done:
         finished[start:stop] = True
+    if isinstance(predictor, MeasuresFlow):
+        predictor.matcher.plan(pairs[~finished])
     size = batch_size
     for border in range(0, len(pairs), batch_size):
         start, end = border, min(border + batch_size, len(pairs))

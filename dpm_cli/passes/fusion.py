@@ -7,12 +7,13 @@ on the ray that the optical flow leads to.
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from dpm_cli.align import DepthCorrection, fuse_log_depth, views_of_frame
-from dpm_cli.motion.look import Look
+from dpm_cli.motion.look import Look, planes
 from dpm_cli.motion.scene_flow import scene_flow_on_ray
-from dpm_cli.passes.store import DensePass, PassStore
+from dpm_cli.passes.store import PassStore
 from dpm_cli.prior.combine import combine
 from dpm_cli.prior.witness import WitnessFrame
 from dpm_cli.sequence import FrameResult
@@ -73,10 +74,11 @@ def fuse_depth(t: int, passes: AlignedPasses, prior: WitnessFrame | None = None)
     `prior` is its depth by its picture alone, in the scale of the passes.
     """
     seen = passes.of_frame(t)
-    dense = [(passes.store.read_dense(e), e, v) for e, v in seen]
-    log_depth = np.stack([d.log_depth[v] + passes.log_scale[e, v] for d, e, v in dense])
-    valid = np.stack([d.valid[v] for d, _, v in dense])
-    confidence = np.stack([d.confidence[v] for d, _, v in dense])
+    views = [passes.store.read_view(e, v) for e, v in seen]
+    scale = passes.log_scale.astype(np.float32)
+    log_depth = np.stack([d.log_depth + scale[s] for d, s in zip(views, seen, strict=True)])
+    valid = np.stack([d.valid for d in views])
+    confidence = np.stack([d.confidence for d in views])
     fused, fused_confidence = fuse_log_depth(
         log_depth, np.where(valid, confidence, confidence * 1e-3)
     )
@@ -92,7 +94,7 @@ def fuse_depth(t: int, passes: AlignedPasses, prior: WitnessFrame | None = None)
         log_depth=np.clip(fused, -20, 20).astype(np.float32),
         confidence=fused_confidence.astype(np.float32),
         valid=is_valid,
-        opinion=np.median([d.motion[v] for d, _, v in dense], axis=0).astype(np.float32),
+        opinion=np.median([d.motion for d in views], axis=0).astype(np.float32),
     )
 
 
@@ -151,18 +153,16 @@ def _motion(t: int, other: int, fused: FusedDepth, passes: AlignedPasses) -> _Mo
         zeros = np.zeros((*shape, 3), np.float32)
         return _Motion(zeros, zeros[..., :2], np.zeros(shape, bool))
     number, view = int(found[0]), 0 if t < other else 1
-    dense: DensePass = passes.store.read_dense(number)
-    assert dense.scene_flow is not None
-    own_scale = np.exp(fused.log_depth - np.clip(dense.log_depth[view], -20, 20))
-    wider = np.array((passes.lateral_scale, passes.lateral_scale, 1.0), np.float32)
-    world_from_cam1 = passes.cameras.cam2world[pair[0], :3, :3]
+    said = passes.store.read_step(number, view)
+    pass_log_depth = passes.store.read_view(number, view).log_depth
+    own_scale = np.exp(fused.log_depth - np.clip(pass_log_depth, -20, 20))
     world_from_own = passes.cameras.cam2world[t, :3, :3]
-    told = (dense.scene_flow[view] * wider * own_scale[..., None]) @ world_from_cam1.T
-    look = look_of(t, other, dense.flow[view], dense.flow[1 - view], passes.cameras)
-    found = scene_flow_on_ray(fused.log_depth, fused.confidence, look, told @ world_from_own)
-    return _Motion(
-        (found @ world_from_own.T).astype(np.float32), dense.flow[view], dense.flow_visible[view]
-    )
+    wider = np.diag((passes.lateral_scale, passes.lateral_scale, 1.0))
+    own_from_pass = world_from_own.T @ passes.cameras.cam2world[pair[0], :3, :3] @ wider
+    told = planes(cv2.transform(said.scene_flow, own_from_pass)) * own_scale
+    look = look_of(t, other, said.flow, said.back, passes.cameras)
+    found = scene_flow_on_ray(fused.log_depth, fused.confidence, look, told)
+    return _Motion(cv2.transform(cv2.merge(list(found)), world_from_own), said.flow, said.visible)
 
 
 def look_of(t: int, other: int, flow: np.ndarray, back: np.ndarray, cameras: Cameras) -> Look:

@@ -15,9 +15,11 @@ from dpm_cli.clip_store import ClipPlan
 from dpm_cli.clip_store.clip import decode_clip
 from dpm_cli.config import ReconstructSettings
 from dpm_cli.devices import auto_batch_size, peak_memory_bytes
+from dpm_cli.errors import UsageError
 from dpm_cli.focal import FocalEstimate
 from dpm_cli.focal.given import doubts, given_focal, given_intrinsics
 from dpm_cli.geometry.camera import intrinsics_matrix
+from dpm_cli.matching.user_flow import UserFlow
 from dpm_cli.passes.pictures import Pictures, find_pictures
 from dpm_cli.passes.run import pass_graph, run_passes
 from dpm_cli.passes.shots import detect_shots
@@ -28,12 +30,13 @@ from dpm_cli.pipeline.manifest import clip_manifest
 from dpm_cli.pipeline.prior_run import ClipPrior, ask_prior, hear_prior
 from dpm_cli.pipeline.run_state import WORK
 from dpm_cli.pipeline.stopwatch import Stopwatch
-from dpm_cli.predictors.protocol import Predictor
+from dpm_cli.predictors.protocol import MeasuresFlow, Predictor
 from dpm_cli.prior.focal import with_prior
 from dpm_cli.prior.witness import Witness
 from dpm_cli.progress import Reporter
 from dpm_cli.sequence import RunWriter
 from dpm_cli.structures import Cameras, Clip
+from dpm_cli.video.bars import shown_area
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,13 @@ def compute(
     K = given_intrinsics(clip, settings.fov_deg, settings.intrinsics, settings.intrinsics_size)
     odd = [] if K is None else job.say(doubts(K, clip))
     masks = _masks(clip, settings)
+    if (flow := _user_flow(clip, settings)) is not None:
+        if not isinstance(machine.predictor, MeasuresFlow):
+            name = machine.predictor.info.name
+            raise UsageError(
+                f"--flow-dir: {name} measures no flow; choose --model dpm-mini or geometric"
+            )
+        flow.check()
     with watch.time("pictures"):
         pictures = find_pictures(clip.frames, reporter)
     notes = [*plan.notes, *_lost(plan, clip), *odd, *job.say(pictures.notes())]
@@ -207,6 +217,8 @@ def _prepare(
 ) -> FocalEstimate | None:
     """Let the predictor see the clip; returns the focal length that was found, if it had to be."""
     predictor = job.machine.predictor
+    if isinstance(predictor, MeasuresFlow):
+        predictor.matcher.given = _user_flow(clip, job.settings)
     heeded = prior is not None and not job.writer.manifest["prior"].get("refused")
     with job.watch.time("prepare"):
         found = predictor.prepare(clip, K)
@@ -238,6 +250,14 @@ def _masks(clip: Clip, settings: ReconstructSettings) -> UserMasks | None:
     if not settings.mask_dir:
         return None
     return UserMasks.find(Path(settings.mask_dir), clip)
+
+
+def _user_flow(clip: Clip, settings: ReconstructSettings) -> UserFlow | None:
+    if not settings.flow_dir:
+        return None
+    area = shown_area(clip.source_from_working, clip.size)
+    frames = tuple(clip.frame_index.tolist())
+    return UserFlow(Path(settings.flow_dir), frames, clip.source_size, area)
 
 
 def _lost(plan: ClipPlan, clip: Clip) -> list[str]:

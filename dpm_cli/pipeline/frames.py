@@ -11,6 +11,7 @@ from dpm_cli.geometry.camera import intrinsics_matrix, square_in_source
 from dpm_cli.passes.fusion import fuse_frame
 from dpm_cli.passes.pictures import Pictures
 from dpm_cli.passes.user_masks import UserMasks
+from dpm_cli.pipeline.ahead import in_order
 from dpm_cli.pipeline.align_run import AlignedRun
 from dpm_cli.pipeline.motion_run import ClipMotion
 from dpm_cli.prior.witness import Witness
@@ -44,7 +45,7 @@ def fuse_run(
         model: name of the predictor.
         scale: what the header says, arbitrary or metric.
         work: folder for what later steps need of every frame.
-        writer: of the run folder.
+        writer: of the run folder; frames that it has are not written again.
         reporter: progress.
     """
     cameras, shot = frame_cameras(clip, pictures, aligned, intrinsics)
@@ -55,7 +56,9 @@ def fuse_run(
         motion = ClipMotion(aligned.passes, pictures.clip(clip).frames, work, shown, prior)
         motion.prepare(reporter)
     with reporter.task("frames", len(clip)) as advance:
-        for t, frame in enumerate(_frames(clip, pictures, aligned, motion)):
+        kept = {t for t in range(len(clip)) if writer.has_frame(t)}
+        advance(len(kept))
+        for t, frame in _frames(clip, pictures, aligned, motion, kept):
             writer.write_frame(t, frame)
             advance()
 
@@ -81,22 +84,33 @@ def frame_cameras(
 
 
 def _frames(
-    clip: Clip, pictures: Pictures, aligned: AlignedRun | None, motion: ClipMotion | None
-) -> Iterator[FrameResult]:
-    """Every frame of the clip; a picture is fused once, however often it is repeated."""
-    fused, last = -1, None
-    for t in range(len(clip)):
+    clip: Clip,
+    pictures: Pictures,
+    aligned: AlignedRun | None,
+    motion: ClipMotion | None,
+    kept: set[int],
+) -> Iterator[tuple[int, FrameResult]]:
+    """Every frame of the clip but those `kept`; a picture is fused once, however often it is repeated."""
+    wanted = [t for t in range(len(clip)) if t not in kept]
+    if aligned is None or motion is None:
+        for t in wanted:
+            yield t, _in_clip(_empty(clip.frames.read([t])[0]), t, pictures)
+        return
+
+    def fuse(number: int) -> FrameResult:
+        depth, dynamic = motion.frame(number)
+        image = clip.frames.read([int(pictures.shown[number])])[0]
+        return fuse_frame(number, image, depth, dynamic, aligned.passes)
+
+    numbers = sorted({int(n) for n in pictures.of_frame[wanted] if n >= 0})
+    fused = in_order(fuse, numbers)
+    latest, last = -1, None
+    for t in wanted:
         number = int(pictures.of_frame[t])
-        if number < 0 or aligned is None or motion is None:
-            yield _in_clip(_empty(clip.frames.read([t])[0]), t, pictures)
-            continue
-        if number != fused:
-            depth, dynamic = motion.frame(number)
-            image = clip.frames.read([t])[0]
-            last = fuse_frame(number, image, depth, dynamic, aligned.passes)
-            fused = number
-        assert last is not None
-        yield _in_clip(last, t, pictures)
+        if number > latest:
+            latest, last = number, next(fused)
+        frame = last if number >= 0 else None
+        yield t, _in_clip(frame or _empty(clip.frames.read([t])[0]), t, pictures)
 
 
 def _empty(image: np.ndarray) -> FrameResult:

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -15,19 +16,22 @@ import numpy as np
 from dpm_cli.config import MOTION_THRESHOLD
 from dpm_cli.files import atomic_path
 from dpm_cli.motion.carry import Neighbour, motion_scores
-from dpm_cli.motion.edges import sharpened
+from dpm_cli.motion.edges import Alike, sharpened
 from dpm_cli.motion.evidence import Evidence, motion_evidence
 from dpm_cli.motion.look import Look, measured
 from dpm_cli.motion.static_depth import DepthChange, improved_log_depth, triangulate
 from dpm_cli.motion.steady import Opinion, steadied, transported
 from dpm_cli.passes.fusion import AlignedPasses, FusedDepth, fuse_depth, looks_at
 from dpm_cli.passes.user_masks import UserMasks
+from dpm_cli.pipeline.ahead import in_order
 from dpm_cli.prior.witness import Witness
 from dpm_cli.progress import Reporter
 from dpm_cli.structures import FrameReader
 
 NEIGHBOURS = 2
 """Frames before and after that are asked."""
+_KEPT = 12
+"""Records in memory: those that frames under way ask for."""
 
 Record = TypeVar("Record")
 
@@ -58,27 +62,35 @@ class _Kept(Generic[Record]):
         self.folder, self.parts, self.build = folder, parts, build
         folder.mkdir(parents=True, exist_ok=True)
         self._memory: OrderedDict[int, Record] = OrderedDict()
+        self._lock = Lock()
 
-    def path(self, t: int) -> Path:
+    def _path(self, t: int) -> Path:
         return self.folder / f"{t:06d}.npz"
 
+    def has(self, t: int) -> bool:
+        return self._path(t).is_file()
+
     def write(self, t: int, *parts: object) -> None:
-        with atomic_path(self.path(t)) as path:
+        with atomic_path(self._path(t)) as path:
             np.savez(path, **{k: v for part in parts for k, v in vars(part).items()})
 
     def __getitem__(self, t: int) -> Record:
-        if t not in self._memory:
-            with np.load(self.path(t)) as data:
-                self._memory[t] = self.build(
-                    **{
-                        name: kind(**{k: data[k] for k in kind.__dataclass_fields__})
-                        for name, kind in self.parts.items()
-                    }
-                )
-            while len(self._memory) > 2 * NEIGHBOURS + 2:
+        with self._lock:
+            if t not in self._memory:
+                self._memory[t] = self._read(t)
+            self._memory.move_to_end(t)
+            while len(self._memory) > _KEPT:
                 self._memory.popitem(last=False)
-        self._memory.move_to_end(t)
-        return self._memory[t]
+            return self._memory[t]
+
+    def _read(self, t: int) -> Record:
+        with np.load(self._path(t)) as data:
+            return self.build(
+                **{
+                    name: kind(**{k: data[k] for k in kind.__dataclass_fields__})
+                    for name, kind in self.parts.items()
+                }
+            )
 
 
 class ClipMotion:
@@ -104,19 +116,21 @@ class ClipMotion:
         """The first two rounds, without what an earlier run has done of them."""
         count = len(self.frames)
         with reporter.task("motion", 2 * count) as advance:
-            for store, work in ((self.seen, self._look), (self.judged, self._judge)):
-                for t in range(count):
-                    if not store.path(t).is_file():
-                        store.write(t, *work(t))
+            for work in (self._see, self._judge):
+                for _ in in_order(work, range(count)):
                     advance()
 
-    def _look(self, t: int) -> tuple[FusedDepth, Evidence, DepthChange]:
+    def _see(self, t: int) -> None:
+        if self.seen.has(t):
+            return
         depth = fuse_depth(t, self.passes, self.prior.frame(t) if self.prior else None)
         looks = [measured(depth.log_depth, look) for look in looks_at(t, self.passes)]
         evidence = motion_evidence(depth.confidence, depth.opinion, looks)
-        return depth, evidence, triangulate(self._image(t), looks)
+        self.seen.write(t, depth, evidence, triangulate(self._image(t), looks))
 
-    def _judge(self, t: int) -> tuple[JudgedFrame]:
+    def _judge(self, t: int) -> None:
+        if self.judged.has(t):
+            return
         image, seen = self._image(t), self.seen[t]
         if self.masks:
             dynamic = self.masks.read(t).astype(np.float32)
@@ -128,8 +142,9 @@ class ClipMotion:
             dynamic = motion_scores(image, seen.evidence, near)
         still = np.clip(1 - dynamic / MOTION_THRESHOLD, 0, 1)
         depth = seen.depth
-        log_depth = improved_log_depth(image, depth.log_depth, depth.confidence, seen.wanted, still)
-        return (JudgedFrame(sharpened(image, log_depth, depth.confidence), dynamic),)
+        alike = Alike(image)
+        log_depth = improved_log_depth(alike, depth.log_depth, depth.confidence, seen.wanted, still)
+        self.judged.write(t, JudgedFrame(sharpened(alike, log_depth, depth.confidence), dynamic))
 
     def frame(self, t: int) -> tuple[FusedDepth, np.ndarray]:
         """Depth and motion score (H, W) of frame `t`."""

@@ -13,6 +13,7 @@ from dpm_cli.config import ClipSettings, ReconstructSettings, RunTarget
 from dpm_cli.devices import auto_batch_size, pick_device, pick_dtype
 from dpm_cli.passes.engine import predict_pairs
 from dpm_cli.passes.run import pass_graph
+from dpm_cli.pipeline.disk import run_bytes
 from dpm_cli.predictors import load_predictor
 from dpm_cli.predictors.protocol import Predictor, PredictorInfo
 from dpm_cli.prior.choose import load_prior
@@ -20,9 +21,6 @@ from dpm_cli.structures import Clip
 
 _BASE_BYTES = 600 * 2**20
 """Resident memory of Python, torch and OpenCV before any frame."""
-_FRAME_BYTES_PER_PIXEL = 55
-_PASS_BYTES_PER_PIXEL = 12
-_OUTPUT_BYTES_PER_PIXEL = 40
 
 
 @dataclass(frozen=True)
@@ -117,13 +115,6 @@ def _plan(
     pairs = pass_graph(np.zeros(len(planned), np.int64), settings.pairs).pairs
     pair_bytes = info.pair_bytes_per_pixel * pixels
     batch = settings.batch_size or auto_batch_size(pair_bytes, device)
-    source_pixels = planned.source_size[0] * planned.source_size[1]
-    disk = (
-        len(planned) * pixels * (3 + _FRAME_BYTES_PER_PIXEL)
-        + len(pairs) * pixels * _PASS_BYTES_PER_PIXEL
-    )
-    if settings.formats:
-        disk += len(planned) * (pixels * _OUTPUT_BYTES_PER_PIXEL + source_pixels * 16)
     prior, prior_seconds = _prior_cost(settings, planned.size, device, dtype)
     return Plan(
         input=", ".join(target.inputs[:3]) + (" ..." if len(target.inputs) > 3 else ""),
@@ -136,11 +127,19 @@ def _plan(
         pairs=len(pairs),
         batch_size=batch,
         memory_bytes=_BASE_BYTES + batch * pair_bytes,
-        disk_bytes=disk,
+        disk_bytes=disk_bytes(planned, settings),
         prior=prior,
         seconds=len(pairs) * _seconds_a_pair(predictor, planned.size, device, dtype)
         + (0.1 + prior_seconds) * len(planned),
     )
+
+
+def disk_bytes(plan: ClipPlan, settings: ReconstructSettings) -> int:
+    """Bytes that the run of `plan` takes at its fullest."""
+    pairs = pass_graph(np.zeros(len(plan), np.int64), settings.pairs).pairs
+    pixels = plan.size[0] * plan.size[1]
+    source_pixels = plan.source_size[0] * plan.source_size[1]
+    return run_bytes(len(plan), pixels, source_pixels, len(pairs), settings.formats)
 
 
 def _prior_cost(

@@ -1,5 +1,6 @@
 """One run: may it start, go on or answer at once; then its frames and outputs, under the folder's lock."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,19 @@ from dpm_cli.clip_store import fingerprint
 from dpm_cli.config import ReconstructSettings, RunTarget
 from dpm_cli.export import write_run_outputs
 from dpm_cli.pipeline.compute import Machine, compute
+from dpm_cli.pipeline.disk import require_space
 from dpm_cli.pipeline.lock import folder_lock
 from dpm_cli.pipeline.manifest import first_manifest, summary
-from dpm_cli.pipeline.plan import plan_target
+from dpm_cli.pipeline.plan import disk_bytes, plan_target
 from dpm_cli.pipeline.quality import run_quality
-from dpm_cli.pipeline.run_state import clear_own_files, examine_folder
+from dpm_cli.pipeline.recover import changed_files, drop_damaged, formats_of, is_result
+from dpm_cli.pipeline.run_state import (
+    WORK,
+    clear_own_files,
+    examine_folder,
+    output_files,
+    own_bytes,
+)
 from dpm_cli.pipeline.stopwatch import Stopwatch
 from dpm_cli.progress import Reporter
 from dpm_cli.sequence import RunWriter, Sequence4D
@@ -57,12 +66,17 @@ def run_target(
         "min_confidence": settings.min_confidence,
         "motion_threshold": settings.motion_threshold,
     }
-    done = state.action == "done" and "outputs" in state.manifest["stages"]
-    if done and state.manifest.get("outputs") == outputs:
+    same = state.manifest.get("outputs") == outputs and "outputs" in state.manifest["stages"]
+    bad = [] if state.action == "fresh" else changed_files(target.folder)
+    if state.action == "done" and same and not bad:
         return FinishedRun(target.folder, summary(target.folder, state.manifest))
     watch = Stopwatch()
     info = machine.predictor.info
-    plan = None if state.action == "done" else plan_target(target, settings.clip, info)
+    plan = None
+    if state.action != "done" or any(map(is_result, bad)):
+        # What is wrong with the input, or with the disk, is said before anything of an older run is touched.
+        plan = plan_target(target, settings.clip, info)
+        require_space(target.folder, disk_bytes(plan, settings), own_bytes(target.folder))
     with folder_lock(target.folder):
         # Another process may have been here since.
         state = examine_folder(target.folder, **identity, **vars(rights))
@@ -70,18 +84,24 @@ def run_target(
             clear_own_files(target.folder)
         fresh = first_manifest(target, settings, info, machine.device, machine.dtype, identity)
         writer = RunWriter(target.folder, state.manifest or fresh)
-        if plan is not None and state.action != "done":
+        bad = [] if state.action == "fresh" else drop_damaged(writer, reporter)
+        if "frames" not in writer.manifest["stages"] and plan is not None:
             compute(plan, settings, machine, writer, watch, reporter)
+        shutil.rmtree(target.folder / WORK, ignore_errors=True)
+        repair = same and state.action == "done"
+        formats = formats_of(bad) if repair else settings.formats
         with watch.time("write"):
             sequence = Sequence4D.open(target.folder, settings.motion_threshold)
             writer.manifest["quality"] = run_quality(sequence)
             write_run_outputs(
                 sequence,
                 target.folder,
-                settings.formats,
+                formats,
                 min_confidence=settings.min_confidence,
                 reporter=reporter,
             )
+            for path in output_files(target.folder):
+                writer.record(path)
         writer.manifest["outputs"] = outputs
         writer.manifest["timings_s"] = {**writer.manifest.get("timings_s", {}), **watch.seconds}
         writer.stage_done("outputs")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from dpm_cli.errors import UsageError
 from dpm_cli.outputs import OUTPUTS
 from dpm_cli.pipeline.lock import LOCK
-from dpm_cli.sequence import read_manifest
+from dpm_cli.sequence import CAMERAS, MANIFEST, read_manifest
 
 WORK = ".dpm_work"
 _OWN = {"frames": r"\d{6}\.npz"} | {
@@ -71,9 +71,23 @@ def clear_own_files(folder: Path) -> None:
     if read_manifest(folder) is None:
         return
     shutil.rmtree(folder / WORK, ignore_errors=True)
-    for name, pattern in _OWN.items():
-        for path in (folder / name).glob("*"):
-            if re.fullmatch(pattern, path.name):
-                path.unlink()
-    for name in ("cameras.npz", "dpm.json"):
+    for path in [*_own_files(folder, "frames"), *output_files(folder)]:
+        path.unlink()
+    for name in (CAMERAS, MANIFEST):
         (folder / name).unlink(missing_ok=True)
+
+
+def output_files(folder: Path) -> list[Path]:
+    """What runs write from their frames, by its names."""
+    return [path for name in _OWN if name != "frames" for path in _own_files(folder, name)]
+
+
+def own_bytes(folder: Path) -> int:
+    """Bytes of what runs have written here: a new or continued one does not need them again."""
+    found = [*(folder / WORK).rglob("*"), *_own_files(folder, "frames"), *output_files(folder)]
+    return sum(path.stat().st_size for path in found if path.is_file())
+
+
+def _own_files(folder: Path, name: str) -> list[Path]:
+    found = sorted((folder / name).glob("*"))
+    return [path for path in found if re.fullmatch(_OWN[name], path.name)]

@@ -9,13 +9,14 @@ engine adds `FRAME`, the number of the frame in the clip, for predictors that lo
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dpm_cli.focal import FocalEstimate
+from dpm_cli.matching.matcher import Matcher
 from dpm_cli.structures import Clip, PairPrediction
 
 Features = dict[str, Tensor]
@@ -70,3 +71,10 @@ class Predictor(Protocol):
     def predict(self, features_1: Features, features_2: Features) -> PairPrediction:
         """Four dynamic point maps a pair."""
         ...
+
+
+@runtime_checkable
+class MeasuresFlow(Protocol):
+    """A predictor that stands on measured optical flow, which may also be the user's."""
+
+    matcher: Matcher

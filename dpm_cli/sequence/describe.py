@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from dpm_cli.errors import InputError
+from dpm_cli.sequence.journal import damaged, recorded
 from dpm_cli.sequence.run_folder import read_manifest
 from dpm_cli.sequence.sequence import Sequence4D
 
@@ -24,6 +26,31 @@ def describe_sequence(path: Path) -> dict[str, Any]:
             return {"kind": "unfinished run", "path": str(path), **_told(manifest)}
     kind = {"kind": "run" if path.is_dir() else "sequence", "path": str(path)}
     return {**kind, **sequence_facts(Sequence4D.open(path))}
+
+
+def verify_run(path: Path) -> dict[str, Any]:
+    """Which files of a run are not as they were written; every file is read.
+
+    Raises:
+        InputError: it is no run, or one of a version of dpm that kept no checksums.
+    """
+    manifest = read_manifest(path) if path.is_dir() else None
+    if manifest is None:
+        raise InputError(f"{path} is not a run of dpm: --verify is for run folders")
+    files = recorded(path, manifest)
+    if not files:
+        raise InputError(f"{path} has no checksums: it is of an older dpm, or was stopped early")
+    bad = damaged(path, manifest)
+    found: dict[str, Any] = {
+        "kind": "run" if "outputs" in manifest["stages"] else "unfinished run",
+        "path": str(path),
+        "files": len(files),
+        "bytes": sum(int(entry["bytes"]) for entry in files.values()),
+        "damaged": bad,
+    }
+    if bad:
+        found["way_out"] = "delete what is damaged; the command that made the run writes it again"
+    return found
 
 
 def sequence_facts(sequence: Sequence4D) -> dict[str, Any]:
