@@ -124,6 +124,33 @@ def test_quicktime_says_it_too(tmp_path):
     assert lens_of_log(f"{key}: 0") is None
 
 
+SUBTITLE = """{n}
+00:00:00,{n:03d} --> 00:00:00,{n:03d}
+<font size="28">FrameCnt: {n}, DiffTime: 33ms
+[iso: 100] [shutter: 1/500.0] [fnum: 1.7] [focal_len: {focal}] [latitude: 0.0] [rel_alt: 1.300]</font>
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("each", "expected"),
+    [
+        (["24.00"] * 3, 24.0),
+        (["240"] * 3, 24.0),
+        (["162.00"] * 3, 162.0),
+        (["24.00", "48.00"], None),
+        (["..", "0.00"], None),
+        ([], None),
+    ],
+)
+def test_a_drones_subtitles_say_it_too(tmp_path, each, expected):
+    path = write_video(tmp_path / "DJI_0001.MP4", [PICTURE] * 3)
+    text = "".join(SUBTITLE.format(n=n, focal=focal) for n, focal in enumerate(each))
+    (tmp_path / "DJI_0001.SRT").write_text(text)
+    lens = probe(path).lens
+    assert lens == (None if expected is None else LensData(expected, 0.15))
+
+
 def clip_with(lens, size=(216, 384)):
     return Clip("c", None, size, size, np.eye(3), np.arange(1), np.zeros(1), "", "", lens=lens)  # type: ignore[arg-type]
 

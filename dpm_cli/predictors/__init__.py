@@ -1,5 +1,7 @@
 """The table of predictors: a name becomes a predictor on a device. The names are read without torch, for help.
 
+A new predictor is a module here with `load(weights, device, dtype)`, and a line in `LOADERS`.
+
 `auto` is the best of those that need no download, by the table `quality.json` that `dpm evaluate --suite quick`
 writes and the wheel ships.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,37 +25,20 @@ if TYPE_CHECKING:
     Loader = Callable[[Path | None, torch.device, torch.dtype], Predictor]
 
 
-def _geometric(weights: Path | None, device: torch.device, dtype: torch.dtype) -> Predictor:
-    from dpm_cli.predictors.geometric import GeometricPredictor
+def _load_of(module: str) -> Loader:
+    """`load` of a module of this package, which is imported when it is called."""
 
-    if weights is not None:
-        raise UsageError("--weights: the geometric predictor has none; leave the option out")
-    return GeometricPredictor(device=device)
+    def load(weights: Path | None, device: torch.device, dtype: torch.dtype) -> Predictor:
+        return import_module(f"dpm_cli.predictors.{module}").load(weights, device, dtype)
 
-
-def _mini(weights: Path | None, device: torch.device, dtype: torch.dtype) -> Predictor:
-    from dpm_cli.predictors.mini import load
-
-    return load(weights, device, dtype)
-
-
-def _large(weights: Path | None, device: torch.device, dtype: torch.dtype) -> Predictor:
-    from dpm_cli.predictors.large import load
-
-    return load(weights, device, dtype)
-
-
-def _vdpm(weights: Path | None, device: torch.device, dtype: torch.dtype) -> Predictor:
-    from dpm_cli.predictors.vdpm import load
-
-    return load(weights, device, dtype)
+    return load
 
 
 LOADERS: dict[str, Loader] = {
-    "geometric": _geometric,
-    "dpm-mini": _mini,
-    "dpm-large": _large,
-    "vdpm": _vdpm,
+    "geometric": _load_of("geometric"),
+    "dpm-mini": _load_of("mini"),
+    "dpm-large": _load_of("large"),
+    "vdpm": _load_of("vdpm"),
 }
 OFFLINE = ("geometric", "dpm-mini")
 
