@@ -1,6 +1,9 @@
 """All passes of a clip: predict every pair, reduce it and put what later stages need on disk."""
 
 import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,13 +11,13 @@ import numpy as np
 import torch
 
 from dpm_cli.geometry.reduce import PairReduction, reduce_pair
-from dpm_cli.passes.engine import predict_pairs
+from dpm_cli.passes.engine import Chunk, predict_pairs
 from dpm_cli.passes.finite import finite_prediction
 from dpm_cli.passes.pairs import pair_graph
 from dpm_cli.passes.store import DensePass, PassStore
 from dpm_cli.passes.user_masks import UserMasks
 from dpm_cli.passes.windows import WindowGraph, predict_windows, window_graph, window_size
-from dpm_cli.predictors.protocol import Predictor
+from dpm_cli.predictors.protocol import MeasuresFlow, Predictor
 from dpm_cli.progress import Reporter
 from dpm_cli.structures import Clip
 
@@ -95,7 +98,8 @@ def run_passes(
                 done=done,
                 reporter=reporter,
             )
-        for chunk in chunks:
+
+        def keep(chunk: Chunk) -> int:
             rows = graph.pairs[chunk.start : chunk.stop]
             prediction, not_finite = finite_prediction(chunk.prediction)
             prediction = masks.apply(prediction, rows) if masks else prediction
@@ -104,8 +108,36 @@ def run_passes(
                 prediction, None if K is None else K[:, 0], None if K is None else K[:, 1]
             )
             _store(store, chunk.start, rows, reduction, not_finite, spacing)
-            advance(chunk.stop - chunk.start)
+            return len(rows)
+
+        with _one_thread_each(predictor, device):
+            for count in _beside(keep, chunks):
+                advance(count)
     return store
+
+
+def _beside(keep: Callable[[Chunk], int], chunks: Iterator[Chunk]) -> Iterator[int]:
+    """`keep` of every chunk, in order, while the next one is predicted."""
+    with ThreadPoolExecutor(1) as pool:
+        kept: Future[int] | None = None
+        for chunk in chunks:
+            if kept is not None:
+                yield kept.result()
+            kept = pool.submit(keep, chunk)
+        if kept is not None:
+            yield kept.result()
+
+
+@contextmanager
+def _one_thread_each(predictor: Predictor, device: torch.device) -> Iterator[None]:
+    """Torch on one thread where matching keeps the other cores busy: it would wait for its others by spinning."""
+    threads = torch.get_num_threads()
+    if device.type == "cpu" and isinstance(predictor, MeasuresFlow):
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _per_view(intrinsics: np.ndarray, rows: np.ndarray) -> torch.Tensor:
