@@ -6,7 +6,7 @@ import pytest
 from dpm_cli.config import parse_size
 from dpm_cli.errors import InputError, UsageError
 from dpm_cli.focal import FocalEstimate
-from dpm_cli.focal.flows import freedom, refined, refined_note
+from dpm_cli.focal.flows import believable, freedom, refined, refined_note
 from dpm_cli.focal.given import doubts, given_focal, given_intrinsics, parse_intrinsics
 from dpm_cli.focal.passes import focal_of_passes
 from dpm_cli.geometry.camera import source_from_working
@@ -127,6 +127,9 @@ def test_flows_may_change_what_was_found_and_nothing_that_was_given():
     assert freedom(found, per_frame=False) == 0.03
     assert freedom(found, per_frame=True) == freedom(given, per_frame=False) == 0
     assert refined(found, 500.0) is found
+    assert believable(found, 510.0)
+    assert not believable(replace(found, sigma_log=0.16), 500 * 2.2)
+    assert not believable(replace(found, sigma_log=0.01), 500 / 1.25)
     after = refined(found, 520.0)
     assert (after.source, after.sigma_log, after.seen) == ("flows", 0.1, "8 ok")
     assert refined_note(found, after, 512) == (

@@ -7,12 +7,12 @@ import numpy as np
 from dpm_cli.align import Alignment, FlowGrid, Passes, align, refine_on_flows
 from dpm_cli.config import ReconstructSettings
 from dpm_cli.focal import FocalEstimate
-from dpm_cli.focal.flows import freedom, refined, refined_note
+from dpm_cli.focal.flows import believable, freedom, refined, refined_note
 from dpm_cli.passes.fusion import AlignedPasses
 from dpm_cli.passes.run import grid_spacing
 from dpm_cli.passes.store import PassStore
 from dpm_cli.progress import Reporter
-from dpm_cli.structures import Clip
+from dpm_cli.structures import Cameras, Clip
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +90,12 @@ def _refine(
     )
     sigma_log = freedom(found.focal, per_frame=settings.per_frame_focal)
     better = refine_on_flows(passes, flows, found, focal_sigma_log=sigma_log)
+    if (
+        sigma_log > 0
+        and better is not None
+        and not believable(found.focal, _focal_px(better.cameras))
+    ):
+        better = refine_on_flows(passes, flows, found, focal_sigma_log=0.0)
     if better is None:
         return aligned, found.focal
     before, after = (K[0, 0, 0] for K in (found.cameras.intrinsics, better.cameras.intrinsics))
@@ -99,7 +105,11 @@ def _refine(
         correction=better.correction,
         lateral_scale=float(before / after),
     )
-    return aligned, refined(found.focal, float(np.median(better.cameras.intrinsics[:, 0, 0])))
+    return aligned, refined(found.focal, _focal_px(better.cameras))
+
+
+def _focal_px(cameras: Cameras) -> float:
+    return float(np.median(cameras.intrinsics[:, 0, 0]))
 
 
 def _number_notes(not_finite: np.ndarray) -> list[str]:
