@@ -8,6 +8,7 @@ clip that cannot tell (a still camera, a pure translation along the axis) leaves
 
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import cv2
@@ -114,7 +115,9 @@ def clip_focal(frames: FrameReader, size: tuple[int, int], matcher: Matcher) -> 
     """Shared focal length of a clip of (height, width) working images, square pixels, centred principal point."""
     height, width = size
     prior_px = camera.focal_from_fov(PRIOR_FOV_DEG, width)
-    picked = [_pick_pair(frames, int(a), matcher) for a in _anchors(len(frames))]
+    anchors = _anchors(len(frames)).tolist()
+    with ThreadPoolExecutor(matcher.workers) as pool:
+        picked = list(pool.map(lambda a: _pick_pair(frames, a, matcher), anchors))
     if not picked:
         return ClipFocal.made(prior_px, PRIOR_SIGMA, (), ())
     centre = torch.tensor(((width - 1) / 2, (height - 1) / 2), dtype=torch.float64)
