@@ -24,8 +24,8 @@ _SLOW_S = 2.0
 _MORE_BYTES = 2 * 2**30
 
 
-def outcome(reader: Reader, content: bytes, place: Path) -> str:
-    """`read`, `refused`, or what is wrong with the reader."""
+def outcome(reader: Reader, content: bytes, place: Path, slow_s: float = float("inf")) -> str:
+    """`read`, `refused`, or what is wrong with the reader; also that it took longer than `slow_s`."""
     call = reader.on(content, place)
     begun = time.perf_counter()
     try:
@@ -49,7 +49,7 @@ def outcome(reader: Reader, content: bytes, place: Path) -> str:
         )
         own = f"{Path(where.filename).name}:{where.lineno}"
         result = f"{reader.name}: {type(error).__name__} at {own}: {str(error)[:90]}"
-    if time.perf_counter() - begun > _SLOW_S:
+    if time.perf_counter() - begun > slow_s:
         result = f"{reader.name}: {time.perf_counter() - begun:.1f} s"
     return result
 
@@ -65,7 +65,7 @@ def fuzz(readers: list[Reader], seconds: float, seed: int, keep: Path | None) ->
             for number, reader in enumerate(readers):
                 (folder := Path(place) / str(number)).mkdir(exist_ok=True)
                 content = damage(good[reader.name], rng)
-                result = outcome(reader, content, folder)
+                result = outcome(reader, content, folder, _SLOW_S)
                 counts[result] += 1
                 if ":" in result and counts[result] == 1:
                     print(result, flush=True)

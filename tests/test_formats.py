@@ -136,6 +136,16 @@ def test_kitti_flow_round_trip_and_range(tmp_path, rng):
     assert (raw[~inside] == 0).all()
 
 
+@pytest.mark.parametrize("read", [read_kitti_flow, read_mask])
+def test_a_small_png_that_announces_gigabytes_is_refused_by_its_header(tmp_path, read):
+    write_mask(tmp_path / "mask.png", np.ones((8, 8), bool))
+    data = bytearray((tmp_path / "mask.png").read_bytes())
+    data[16:24] = (2**15).to_bytes(4, "big") * 2
+    (tmp_path / "bomb.png").write_bytes(data)
+    with pytest.raises(InputError, match="announces 32768x32768"):
+        read(tmp_path / "bomb.png")
+
+
 def test_mask_round_trip(tmp_path, rng):
     mask = rng.random((7, 5)) > 0.5
     write_mask(tmp_path / "m.png", mask)

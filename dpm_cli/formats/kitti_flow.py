@@ -11,6 +11,7 @@ import numpy as np
 from dpm_cli.errors import InputError
 from dpm_cli.files import atomic_path
 from dpm_cli.formats.flo import FlowField
+from dpm_cli.formats.png_header import refuse_large_png
 
 
 def write_kitti_flow(path: Path, field: FlowField) -> None:
@@ -31,7 +32,10 @@ def read_kitti_flow(path: Path) -> FlowField:
     Raises:
         InputError: missing or not a 16-bit RGB PNG.
     """
-    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if Path(path).is_file() else None
+    image = None
+    if Path(path).is_file():
+        refuse_large_png(path)
+        image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if image is None or image.dtype != np.uint16 or image.ndim != 3:
         raise InputError(f"{path} is not a KITTI flow image (16-bit RGB PNG)")
     valid = image[..., 0] > 0

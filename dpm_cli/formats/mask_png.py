@@ -7,6 +7,7 @@ import numpy as np
 
 from dpm_cli.errors import InputError
 from dpm_cli.files import atomic_path
+from dpm_cli.formats.png_header import refuse_large_png
 
 
 def write_mask(path: Path, mask: np.ndarray) -> None:
@@ -21,7 +22,10 @@ def read_mask(path: Path) -> np.ndarray:
     Raises:
         InputError: missing or not an image.
     """
-    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if Path(path).is_file() else None
+    image = None
+    if Path(path).is_file():
+        refuse_large_png(path)
+        image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if image is None:
         raise InputError(f"{path} cannot be read as a mask image")
     return np.asarray(image.any(-1) if image.ndim == 3 else image > 0)
