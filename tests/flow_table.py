@@ -45,6 +45,7 @@ def pairs_of(root):
             continue
         for truth in read_dataset(dataset, root / folder):
             for index, (i, j) in enumerate(truth.flow_pairs):
+                assert truth.flow is not None
                 found = truth.flow[index]
                 name = f"{dataset} {truth.name} {i}-{j}"
                 yield name, truth.images[i], truth.images[j], found.flow, found.valid
@@ -92,7 +93,8 @@ def rendered_pairs(count, size=(288, 512)):
             images = (pair.images[0] * 255).round().byte().permute(0, 2, 3, 1).numpy()
             yield (
                 f"rendered {index} 0-{step}",
-                *images,
+                images[0],
+                images[1],
                 pair.flow[0, 0].numpy(),
                 pair.visible[0, 0].numpy(),
             )
@@ -161,7 +163,7 @@ def line(entry):
 
 def main():
     """Print the table row by row, then the summary of real and of rendered pairs."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Optical flow beside DIS medium.")
     parser.add_argument("truth", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("--rendered", type=int, default=8)

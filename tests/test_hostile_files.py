@@ -30,7 +30,8 @@ from dpm_cli.video.images import image_size, read_image
 from dpm_cli.video.inputs import natural_key
 from dpm_cli.video.select import select_frames, working_size
 
-FEW = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
+FEW = settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
 
 
 @pytest.fixture(scope="module")

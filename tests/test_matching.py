@@ -305,7 +305,7 @@ def test_planned_pairs_are_measured_ahead_and_the_same():
     matcher.begin(frames)
     plain = matcher.flows(images[rows[:, 0]], images[rows[:, 1]], rows)
     matcher.begin(frames)
-    matcher.plan(rows)
+    matcher.plan(rows.tolist())
     for row, expected in zip(rows, plain, strict=True):
         found = matcher.flows(images[row[:1]], images[row[1:]], row[None])
         torch.testing.assert_close(found[0], expected, rtol=0, atol=0)
