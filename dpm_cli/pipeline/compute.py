@@ -80,8 +80,9 @@ def compute(
 ) -> None:
     """Everything up to the frames."""
     job = _Job(settings, machine, writer, watch, reporter)
-    job.work.mkdir(parents=True, exist_ok=True)
+    # First the manifest: a folder that has anything else is nobody's run when the disk is full here.
     writer.write_manifest()
+    job.work.mkdir(parents=True, exist_ok=True)
     with watch.time("decode"):
         clip = decode_clip(plan, job.work / "images", reporter)
     K = given_intrinsics(clip, settings.fov_deg, settings.intrinsics, settings.intrinsics_size)
