@@ -26,7 +26,7 @@ _UNWRITABLE |= {errno.EFBIG, errno.ENAMETOOLONG}
 
 
 _LEFTOVER = re.compile(r"\..*\.[0-9a-f]{8}\.tmp(\.\w+)?")
-_DAMAGE = (
+DAMAGE = (
     ArithmeticError,
     AttributeError,
     BadZipFile,
@@ -35,8 +35,8 @@ _DAMAGE = (
     LookupError,
     MemoryError,
 )
-_DAMAGE += (OSError, RuntimeError, StopIteration, SyntaxError, TypeError, ValueError, Warning)
-_DAMAGE += (struct.error, zlib.error)
+DAMAGE += (OSError, RuntimeError, StopIteration, SyntaxError, TypeError, ValueError, Warning)
+DAMAGE += (struct.error, zlib.error)
 """What parsers raise at bytes that are not what they should be."""
 
 
@@ -57,7 +57,7 @@ def reads(
                 raise
             except FileNotFoundError as error:
                 raise InputError(f"{error.filename or args[0]} does not exist") from error
-            except _DAMAGE as error:
+            except DAMAGE as error:
                 told = isinstance(error, OSError) and error.strerror
                 reason = told or "it is damaged or of another kind"
                 raise InputError(f"{args[0]} cannot be read as {kind}: {reason}") from error

@@ -1,6 +1,5 @@
 """Image files as 8-bit RGB, upright: EXIF orientation, grey, palette, transparency and 16 bit are resolved here."""
 
-import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,9 +7,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from dpm_cli.errors import InputError, MissingExtraError
+from dpm_cli.files import DAMAGE
 
 IMAGE_SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
@@ -20,9 +20,6 @@ _HEIF = frozenset((".heic", ".heif", ".hif"))
 _TIFF_SIDES = (256, 257)
 MOST_PIXELS = 178_956_970
 """More than cameras have (Pillow's own limit); half a GiB decoded."""
-_DAMAGE = (ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError)
-_DAMAGE += (RuntimeError, SyntaxError, TypeError, ValueError, UnidentifiedImageError, struct.error)
-"""What Pillow raises at files that are not what they should be."""
 _UPRIGHT_SWAPS = frozenset((5, 6, 7, 8))
 _ORIENTATION = 0x0112
 
@@ -39,7 +36,7 @@ def image_size(path: Path) -> tuple[int, int]:
             turned = image.getexif().get(_ORIENTATION) in _UPRIGHT_SWAPS
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist") from error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         deep = _by_opencv(path)
         if deep is None:
             raise InputError(f"{path} cannot be read as an image") from error
@@ -58,7 +55,7 @@ def read_image(path: Path) -> np.ndarray:
             deep = image.mode.startswith("I") or image.mode == "F"
             upright = ImageOps.exif_transpose(image)
             return _deep_to_rgb(np.asarray(upright)) if deep else _to_rgb(upright)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         deep = _by_opencv(path)
         if deep is not None:
             return deep
