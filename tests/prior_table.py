@@ -18,6 +18,7 @@ from dpm_cli.pipeline import reconstruct
 from dpm_cli.workshop.datasets.synth import read_synth
 from dpm_cli.workshop.evaluate.sequence_scores import score_sequence
 from dpm_cli.workshop.metrics.pointmaps import four_map_epe
+from dpm_cli.workshop.settings import SynthSettings
 from dpm_cli.workshop.synthetic.files import render_files
 
 CAMERAS = ("dolly", "orbit", "hand", "still", "still", "still", "pan")
@@ -42,13 +43,15 @@ def clips(output, split, index, cameras=CAMERAS):
         if not folder.is_dir():
             render_files(
                 folder,
-                split=split,
-                index=number,
-                clips=1,
-                frames=FRAMES,
-                size=SIZE,
-                camera=camera,
-                form="frames",
+                SynthSettings(
+                    split=split,
+                    index=number,
+                    frames=FRAMES,
+                    size=SIZE,
+                    camera=camera,
+                    form="frames",
+                    device="cpu",
+                ),
             )
         yield camera, folder, read_synth(folder)[0]
 

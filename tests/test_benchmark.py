@@ -1,4 +1,4 @@
-"""The benchmark: both ways give the same answers, and ours is the faster one."""
+"""The benchmark: both ways give the same answers, and ours does less; how much faster that is, no test can say."""
 
 import json
 
@@ -49,7 +49,6 @@ def test_the_published_way_is_run_as_published_and_answers_agree():
     assert predictor.frames == warm_frames + 2 * 10 + 4 + 4
     assert predictor.pairs == warm_pairs + 10 + 5 + 10
     assert result.largest_difference < 1e-5
-    assert result.ratio > 1
     assert result.ratio == pytest.approx(result.published_s / result.ours_s)
 
 

@@ -47,7 +47,9 @@ def test_options_reach_the_run_and_stdout_is_the_result(seen, tmp_path):
     assert result.exit_code == 0, result.output
     assert result.stdout.strip() == str(out / "weights.safetensors")
     options = seen[0]
-    assert (options.minutes, options.steps, options.initial) == (3.0, None, SHIPPED)
+    assert (options.minutes, options.steps) == (3.0, None)
+    assert start.on_this_machine(options).initial == SHIPPED
+    assert (start.on_this_machine(options).device, options.workers) == ("cpu", None)
     assert options.data == (("movi", tmp_path),)
     assert options.caches == (Path("a"), Path("b"))
     assert options.strides == (1, 4)

@@ -7,9 +7,9 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "dpm_cli"
 
 LAYERS: list[set[str]] = [
-    {"errors", "outputs"},
-    {"progress", "files", "config", "devices"},
-    {"checked_array"},
+    {"errors", "outputs", "knobs"},
+    {"progress", "files", "devices"},
+    {"config", "checked_array"},
     {"structures"},
     {"geometry", "video", "formats"},
     {"twoview"},
@@ -27,7 +27,8 @@ LAYERS: list[set[str]] = [
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 WORKSHOP: list[set[str]] = [
-    {"__init__", "losses", "metrics", "synthetic"},
+    {"__init__", "losses", "metrics", "settings"},
+    {"synthetic"},
     {"datasets"},
     {"train", "benchmark", "evaluate"},
 ]

@@ -6,9 +6,9 @@ import pytest
 from test_sequence import write_run
 from toy_sequence import toy_frames, toy_header
 
+from dpm_cli.config import ExportOptions
 from dpm_cli.export.cloud_view import ViewCamera, render_cloud, side_camera
 from dpm_cli.export.clouds import frame_cloud
-from dpm_cli.export.options import ExportOptions
 from dpm_cli.export.pictures import (
     depth_bar,
     depth_picture,

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from dpm_cli.cli import app
 from dpm_cli.errors import InputError, UsageError
+from dpm_cli.workshop.settings import SynthSettings, parse_picture_size
 from dpm_cli.workshop.synthetic import (
     CAMERA_KINDS,
     PairCache,
@@ -18,7 +19,7 @@ from dpm_cli.workshop.synthetic import (
     write_cache,
 )
 from dpm_cli.workshop.synthetic.cache import decode_depth, encode_depth
-from dpm_cli.workshop.synthetic.files import parse_size, render_files
+from dpm_cli.workshop.synthetic.files import render_files
 from dpm_cli.workshop.synthetic.sequence_truth import read_truth
 
 SIZE = (32, 48)
@@ -88,10 +89,10 @@ def test_sampled_pairs_repeat_and_obey_the_still_share():
 
 
 def test_sizes():
-    assert parse_size("288x480") == (288, 480)
-    assert parse_size("640") == (480, 640)
+    assert parse_picture_size("288x480") == (288, 480)
+    assert parse_picture_size("640") == (480, 640)
     with pytest.raises(UsageError):
-        parse_size("wide")
+        parse_picture_size("wide")
 
 
 def test_command_writes_video_and_truth(tmp_path):
@@ -124,9 +125,7 @@ def test_command_writes_video_and_truth(tmp_path):
 
 def test_frames_are_the_exact_pictures(tmp_path):
     cv2 = pytest.importorskip("cv2")
-    written = render_files(
-        tmp_path, split="val", index=2, clips=1, frames=2, size=SIZE, form="frames"
-    )
+    written = render_files(tmp_path, SynthSettings(index=2, frames=2, size=SIZE, form="frames"))
     picture = cv2.imread(str(written[0].clip / "000001.png"))[..., ::-1]
     expected = render_clips([scene_seed("val", 2)], 2, SIZE).images[0, 1].permute(1, 2, 0).numpy()
     assert np.array_equal(picture, expected)
@@ -134,7 +133,7 @@ def test_frames_are_the_exact_pictures(tmp_path):
 
 def test_one_mp4_holds_one_clip(tmp_path):
     with pytest.raises(UsageError):
-        render_files(tmp_path / "a.mp4", split="val", index=0, clips=2, frames=2, size=SIZE)
+        render_files(tmp_path / "a.mp4", SynthSettings(clips=2, frames=2, size=SIZE))
 
 
 def test_the_demo_clip_is_the_documented_scene():

@@ -13,6 +13,7 @@ from toy_pairs import toy_pairs
 from dpm_cli.errors import InputError, UsageError
 from dpm_cli.progress import SilentReporter
 from dpm_cli.weights.mini_file import load_mini
+from dpm_cli.workshop.settings import TrainOptions
 from dpm_cli.workshop.train import start
 from dpm_cli.workshop.train.batches import Batch, measured_flow
 from dpm_cli.workshop.train.checkpoint import NAME, load_checkpoint
@@ -20,7 +21,7 @@ from dpm_cli.workshop.train.curves import plot_run, read_log
 from dpm_cli.workshop.train.loop import WEIGHTS, TrainJob, _Run, train
 from dpm_cli.workshop.train.recipe import choose_recipe
 from dpm_cli.workshop.train.settings import TrainingStage, TrainSettings
-from dpm_cli.workshop.train.start import TrainOptions, run_training
+from dpm_cli.workshop.train.start import run_training
 from dpm_cli.workshop.train.validate import score_points, summarise, validate
 
 SIZE = (32, 48)
@@ -173,7 +174,7 @@ def test_options_are_checked(tmp_path):
 def test_a_cache_is_rendered_once(tmp_path, monkeypatch):
     monkeypatch.setattr(start, "CACHE_SIZE", (32, 48))
     options = TrainOptions(
-        tmp_path / "run", steps=1, caches=(tmp_path / "c",), cache_clips=2, strides=(1, 2)
+        tmp_path / "run", steps=1, caches=(tmp_path / "c",), cache_clips=2, max_stride=2
     )
     start._fill_cache(options, SilentReporter())
     source, line = start._source(options)

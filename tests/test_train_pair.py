@@ -18,6 +18,7 @@ from dpm_cli.structures import PairTruth
 from dpm_cli.weights.checkpoint import read_checkpoint
 from dpm_cli.weights.inspect import describe
 from dpm_cli.workshop.losses import LossWeights
+from dpm_cli.workshop.settings import TrainOptions
 from dpm_cli.workshop.train import batches
 from dpm_cli.workshop.train.batches import Batch, draw_batch, no_flow, truth_to
 from dpm_cli.workshop.train.checkpoint import load_checkpoint
@@ -25,7 +26,7 @@ from dpm_cli.workshop.train.loop import WEIGHTS, _Run, train
 from dpm_cli.workshop.train.pair_loss import own_scale, pair_loss
 from dpm_cli.workshop.train.pair_recipe import PairRecipe
 from dpm_cli.workshop.train.recipe import PRESET_NAMES, choose_recipe
-from dpm_cli.workshop.train.start import TrainOptions, settings_of
+from dpm_cli.workshop.train.start import settings_of
 
 CPU = torch.device("cpu")
 PLAIN = LossWeights(hidden=1.0)

@@ -2,13 +2,14 @@
 
 import json
 from dataclasses import asdict
-from typing import Annotated
 
 import typer
 
+from dpm_cli.cli.options import Json
+
 
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Report what this installation can do: device, ffmpeg, Open3D, extras, weights.
 

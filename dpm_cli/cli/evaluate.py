@@ -5,14 +5,18 @@ from typing import Annotated, Literal
 
 import typer
 
-from dpm_cli.cli.options import CLIP, RUN, setting
+from dpm_cli.cli.options import OUT, Quiet, fields, output, with_options
 from dpm_cli.predictors import LOADERS
+from dpm_cli.workshop.settings import EvaluateSettings
 
 _WHAT = "What is judged"
-_HOW = "How models run"
-_OUT = "Output"
+SETTINGS = fields(
+    What_is_judged=("protocols", "max_pairs", "max_frames"),
+    How_models_run=("known_intrinsics", "weights", "device", "dtype", "size"),
+)
 
 
+@with_options
 def evaluate(
     subjects: Annotated[
         list[str] | None,
@@ -41,56 +45,22 @@ def evaluate(
             help="quick: rendered test scenes, offline, minutes on a CPU.", rich_help_panel=_WHAT
         ),
     ] = None,
-    protocol: Annotated[
-        Literal["both", "pairs", "video"],
-        typer.Option(
-            help="Pairs of frames, whole reconstructions, or both.", rich_help_panel=_WHAT
-        ),
-    ] = "both",
-    max_pairs: Annotated[
-        int,
-        typer.Option(
-            min=1, help="Pairs of each kind per sequence, evenly spaced.", rich_help_panel=_WHAT
-        ),
-    ] = 5,
-    max_frames: Annotated[
-        int | None,
-        typer.Option(min=3, help="Frames of each sequence to reconstruct.", rich_help_panel=_WHAT),
-    ] = None,
-    known_intrinsics: Annotated[
-        bool,
-        typer.Option(
-            "--known-intrinsics",
-            help="Give models the true focal length.",
-            rich_help_panel=_HOW,
-        ),
-    ] = False,
-    weights: Annotated[str | None, setting("weights", panel=_HOW)] = RUN.weights,
-    device: Annotated[str, setting("device", panel=_HOW)] = RUN.device,
-    dtype: Annotated[str, setting("dtype", panel=_HOW)] = RUN.dtype,
-    size: Annotated[int | None, setting("size", of=CLIP, panel=_HOW, min=32)] = CLIP.size,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--output", help="Folder for tables, scores and pictures.", rich_help_panel=_OUT
-        ),
-    ] = None,
+    settings: Annotated[EvaluateSettings, SETTINGS] = EvaluateSettings(),
+    out: Annotated[Path | None, output("Folder for tables, scores and pictures.")] = None,
     form: Annotated[
         Literal["rich", "markdown", "json", "csv"],
-        typer.Option("--format", help="What is printed.", rich_help_panel=_OUT),
+        typer.Option("--format", help="What is printed.", rich_help_panel=OUT),
     ] = "rich",
     as_json: Annotated[
-        bool, typer.Option("--json", help="The same as --format json.", rich_help_panel=_OUT)
+        bool, typer.Option("--json", help="The same as --format json.", rich_help_panel=OUT)
     ] = False,
     overwrite: Annotated[
         bool,
         typer.Option(
-            "--overwrite", help="Write into a folder that holds things.", rich_help_panel=_OUT
+            "--overwrite", help="Write into a folder that holds things.", rich_help_panel=OUT
         ),
     ] = False,
-    quiet: Annotated[
-        bool, typer.Option("-q", "--quiet", help="No progress.", rich_help_panel=_OUT)
-    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Score models on data with truth, or a finished run against its truth.
 
@@ -116,24 +86,14 @@ def evaluate(
     from dpm_cli.workshop.evaluate.outputs import check_folder, worst_cases, write_outputs
 
     names, sources = subjects or [], run.parse_data(data or [])
-    settings = run.EvaluateSettings(
-        weights=weights,
-        device=device,
-        dtype=dtype,
-        size=size,
-        protocols=protocol,
-        known_intrinsics=known_intrinsics,
-        max_pairs=max_pairs,
-        max_frames=max_frames,
-    )
     if sum((bool(sources), truth is not None, suite is not None)) != 1:
         raise UsageError("give one of --data NAME=PATH, --truth PATH or --suite quick")
     if suite is None and not names:
         raise UsageError(
             "name a model to evaluate" if truth is None else "name the run to evaluate"
         )
-    if output is not None:
-        check_folder(output, overwrite)
+    if out is not None:
+        check_folder(out, overwrite)
     says = reporter(quiet)
     if suite is not None:
         scores = run.evaluate_quick(names, settings, says)
@@ -141,8 +101,8 @@ def evaluate(
         scores = [s for name in names for s in run.evaluate_run(Path(name), truth, says)]
     else:
         scores = run.evaluate_models(names, sources, settings, says)
-    if output is not None:
-        write_outputs(scores, output, quick=suite is not None)
+    if out is not None:
+        write_outputs(scores, out, quick=suite is not None)
     for line in worst_cases(scores):
         says.note(f"worst in {line}")
     _print(scores, "json" if as_json else form)

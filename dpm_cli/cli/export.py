@@ -1,110 +1,54 @@
 """`dpm export`."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dpm_cli.cli.options import RUN, setting
+from dpm_cli.cli.options import (
+    EXPORT,
+    OUT,
+    Json,
+    MotionThreshold,
+    Overwrite,
+    Quiet,
+    Run,
+    fields,
+    output,
+    with_options,
+)
+from dpm_cli.config import ExportOptions
 from dpm_cli.outputs import listed
 
-_CLOUD = "Point clouds"
-_OUT = "Output"
+SETTINGS = fields(
+    Point_clouds=(
+        "profile",
+        "per_frame",
+        "min_confidence",
+        "max_points",
+        "voxel_size",
+        "min_views",
+        "remove_outliers",
+        "normals",
+    )
+)
 
 
+@with_options
 def export(
-    run: Annotated[Path, typer.Argument(help="Run folder, or an npz made by this command.")],
-    to: Annotated[
-        str,
-        typer.Option(
-            "--to",
-            help=f"{listed()}.",
-            rich_help_panel=_OUT,
-        ),
-    ],
-    output: Annotated[
+    run: Run,
+    to: Annotated[str, typer.Option("--to", help=f"{listed()}.", rich_help_panel=OUT)],
+    out: Annotated[
         Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            help="File or folder to write; a missing suffix is added. Default: named after the run.",
-            rich_help_panel=_OUT,
-        ),
+        output("File or folder to write; a missing suffix is added. Default: named after the run."),
     ] = None,
-    profile: Annotated[
-        str,
-        typer.Option(
-            help="plain, 3dgs (zero normals, one static cloud) or 4dgs (also time).",
-            rich_help_panel=_CLOUD,
-        ),
-    ] = "plain",
-    per_frame: Annotated[
-        bool | None,
-        typer.Option(
-            "--per-frame/--static",
-            help="One cloud a frame, or the static scene of the clip. Default: by profile.",
-            rich_help_panel=_CLOUD,
-        ),
-    ] = None,
-    min_confidence: Annotated[
-        float, setting("min_confidence", panel=_CLOUD, min=0)
-    ] = RUN.min_confidence,
-    max_points: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="At most this many points a file (of usd, glb, html: still ones). "
-            "Default: all of a frame, a million of a clip.",
-            rich_help_panel=_CLOUD,
-        ),
-    ] = None,
-    voxel_size: Annotated[
-        float | None,
-        typer.Option(
-            help="Average a static cloud in voxels of this edge, world units (Open3D); of a mesh its detail.",
-            rich_help_panel=_CLOUD,
-        ),
-    ] = None,
-    min_views: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            max=8,
-            help="Keep still points that this many of eight other frames see in the same place.",
-            rich_help_panel=_CLOUD,
-        ),
-    ] = 0,
-    remove_outliers: Annotated[
-        bool,
-        typer.Option(
-            "--remove-outliers",
-            help="Leave points out that stand alone (Open3D).",
-            rich_help_panel=_CLOUD,
-        ),
-    ] = False,
-    normals: Annotated[
-        bool,
-        typer.Option("--normals", help="Estimate normals (Open3D).", rich_help_panel=_CLOUD),
-    ] = False,
-    motion_threshold: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            max=1,
-            help="Motion score that counts as moving. Default: the run's.",
-            rich_help_panel=_OUT,
-        ),
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what is there.", rich_help_panel=_OUT)
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object on stdout.", rich_help_panel=_OUT)
-    ] = False,
-    quiet: Annotated[
-        bool, typer.Option("-q", "--quiet", help="No progress.", rich_help_panel=_OUT)
-    ] = False,
+    motion_threshold: MotionThreshold = None,
+    options: Annotated[ExportOptions, SETTINGS] = EXPORT,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write a run in a format that other tools read, and print the path.
 
@@ -127,23 +71,12 @@ def export(
       dpm export video_dpm --to html -o scene.html
     """
     from dpm_cli.cli.console import emit, reporter
-    from dpm_cli.export import ExportOptions, export_sequence, parse_profile
+    from dpm_cli.export import export_sequence
     from dpm_cli.sequence import Sequence4D
 
-    options = ExportOptions(
-        profile=parse_profile(profile),
-        per_frame=per_frame,
-        min_confidence=min_confidence,
-        max_points=max_points,
-        voxel_size=voxel_size,
-        min_views=min_views,
-        remove_outliers=remove_outliers,
-        normals=normals,
-        reporter=reporter(quiet),
-    )
-    result = export_sequence(
-        Sequence4D.open(run, motion_threshold), to, output, options, overwrite=overwrite
-    )
+    options = replace(options, reporter=reporter(quiet))
+    sequence = Sequence4D.open(run, motion_threshold)
+    result = export_sequence(sequence, to, out, options, overwrite=overwrite)
     if as_json:
         emit(json.dumps({"format": result.format, "path": str(result.path), "bytes": result.bytes}))
     else:

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from dpm_cli.cli.options import Json
+
 
 def info(
     path: Annotated[
@@ -15,7 +17,7 @@ def info(
         bool,
         typer.Option("--verify", help="Read every file of a run and compare it with its checksum."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Say what a video, a run or a checkpoint holds.
 

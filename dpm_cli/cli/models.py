@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from dpm_cli.cli.console import emit, reporter
+from dpm_cli.cli.options import Json, Quiet
 
 models_app = typer.Typer(
     no_args_is_help=True,
@@ -15,8 +16,6 @@ models_app = typer.Typer(
     "  dpm models list\n\n  dpm models pull vdpm\n\n  dpm models pull moge-2-small\n\n"
     "  dpm models import DUSt3R_ViTLarge_BaseDecoder_512_dpt.pth",
 )
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")]
 
 
 @models_app.command("list")

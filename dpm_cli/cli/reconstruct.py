@@ -6,14 +6,22 @@ from typing import Annotated, Any
 
 import typer
 
-from dpm_cli.cli.options import CLIP, RUN, setting
+from dpm_cli.cli.options import OUT, RUN, Json, Quiet, fields, output, with_options
+from dpm_cli.config import ReconstructSettings
 
-_CLIP = "Which frames"
-_CAMERA = "Camera"
-_MODEL = "Model"
-_OUT = "Output"
+SETTINGS = fields(
+    Output=("formats", "min_confidence", "motion_threshold"),
+    Model=("model", "weights", "device", "dtype", "batch_size", "pairs", "prior", "prior_kind"),
+    Which_frames=("size", "fps", "stride", "start", "end", "max_frames", "crop"),
+    Camera=("fov_deg", "intrinsics", "intrinsics_size", "per_frame_focal", "mask_dir", "flow_dir"),
+)
 
 
+def _flag(names: str, words: str) -> Any:
+    return typer.Option(*names.split(), help=words, rich_help_panel=OUT)
+
+
+@with_options
 def reconstruct(
     inputs: Annotated[
         list[str],
@@ -21,77 +29,18 @@ def reconstruct(
             metavar="INPUT...", help="Videos, folders of images or videos, globs, images."
         ),
     ],
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            help="Run folder (one input) or folder of runs (several).",
-            rich_help_panel=_OUT,
-        ),
+    out: Annotated[
+        Path | None, output("Run folder (one input) or folder of runs (several).")
     ] = None,
-    model: Annotated[str, setting("model", panel=_MODEL)] = RUN.model,
-    weights: Annotated[str | None, setting("weights", panel=_MODEL)] = RUN.weights,
-    device: Annotated[str, setting("device", panel=_MODEL)] = RUN.device,
-    dtype: Annotated[str, setting("dtype", panel=_MODEL)] = RUN.dtype,
-    batch_size: Annotated[str, setting("batch_size", panel=_MODEL)] = "auto",
-    pairs: Annotated[str, setting("pairs", panel=_MODEL)] = RUN.pairs,
-    prior: Annotated[str, setting("prior", panel=_MODEL)] = RUN.prior,
-    prior_kind: Annotated[str, setting("prior_kind", panel=_MODEL)] = RUN.prior_kind,
-    size: Annotated[int | None, setting("size", of=CLIP, panel=_CLIP, min=32)] = CLIP.size,
-    fps: Annotated[float | None, setting("fps", of=CLIP, panel=_CLIP)] = CLIP.fps,
-    stride: Annotated[int, setting("stride", of=CLIP, panel=_CLIP, min=1)] = CLIP.stride,
-    start: Annotated[float | None, setting("start", of=CLIP, panel=_CLIP)] = CLIP.start,
-    end: Annotated[float | None, setting("end", of=CLIP, panel=_CLIP)] = CLIP.end,
-    max_frames: Annotated[
-        int | None, setting("max_frames", of=CLIP, panel=_CLIP, min=1)
-    ] = CLIP.max_frames,
-    crop: Annotated[str, setting("crop", of=CLIP, panel=_CLIP)] = CLIP.crop,
-    fov: Annotated[float | None, setting("fov_deg", "--fov", panel=_CAMERA)] = RUN.fov_deg,
-    intrinsics: Annotated[str | None, setting("intrinsics", panel=_CAMERA)] = RUN.intrinsics,
-    intrinsics_size: Annotated[str | None, setting("intrinsics_size", panel=_CAMERA)] = None,
-    per_frame_focal: Annotated[
-        bool, setting("per_frame_focal", "--per-frame-focal", panel=_CAMERA)
-    ] = RUN.per_frame_focal,
-    mask_dir: Annotated[str | None, setting("mask_dir", panel=_CAMERA)] = RUN.mask_dir,
-    flow_dir: Annotated[str | None, setting("flow_dir", panel=_CAMERA)] = RUN.flow_dir,
-    formats: Annotated[str, setting("formats", "--format", panel=_OUT)] = ",".join(RUN.formats),
-    min_confidence: Annotated[float, setting("min_confidence", panel=_OUT)] = RUN.min_confidence,
-    motion_threshold: Annotated[
-        float, setting("motion_threshold", panel=_OUT, min=0, max=1)
-    ] = RUN.motion_threshold,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume/--no-resume", help="Finish an unfinished run.", rich_help_panel=_OUT
-        ),
-    ] = True,
-    overwrite: Annotated[
-        bool,
-        typer.Option(
-            "--overwrite", help="Replace another run in the folder.", rich_help_panel=_OUT
-        ),
-    ] = False,
+    settings: Annotated[ReconstructSettings, SETTINGS] = RUN,
+    resume: Annotated[bool, _flag("--resume/--no-resume", "Finish an unfinished run.")] = True,
+    overwrite: Annotated[bool, _flag("--overwrite", "Replace another run in the folder.")] = False,
     dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run",
-            help="Print what would be done and what it would cost.",
-            rich_help_panel=_OUT,
-        ),
+        bool, _flag("--dry-run", "Print what would be done and what it would cost.")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object on stdout.", rich_help_panel=_OUT)
-    ] = False,
-    quiet: Annotated[
-        bool, typer.Option("-q", "--quiet", help="No progress.", rich_help_panel=_OUT)
-    ] = False,
-    verbose: Annotated[
-        bool,
-        typer.Option(
-            "-v", "--verbose", help="Also print timings and counts.", rich_help_panel=_OUT
-        ),
-    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Annotated[bool, _flag("-v --verbose", "Also print timings and counts.")] = False,
 ) -> None:
     """Turn a video (or photos) of a moving scene into a 4D reconstruction.
 
@@ -112,38 +61,10 @@ def reconstruct(
       dpm reconstruct video.mp4 --dry-run
     """
     from dpm_cli.cli.console import complain, emit, reporter
-    from dpm_cli.config import (
-        ClipSettings,
-        ReconstructSettings,
-        parse_batch_size,
-        parse_formats,
-        parse_prior_kind,
-        parse_size,
-    )
     from dpm_cli.errors import UnfinishedError
     from dpm_cli.pipeline import plan_runs, reconstruct_many
 
-    settings = ReconstructSettings(
-        model=model,
-        weights=weights,
-        device=device,
-        dtype=dtype,
-        batch_size=parse_batch_size(batch_size),
-        clip=ClipSettings(size, fps, stride, start, end, max_frames, crop),
-        pairs=pairs,
-        fov_deg=fov,
-        intrinsics=intrinsics,
-        intrinsics_size=parse_size(intrinsics_size) if intrinsics_size else None,
-        per_frame_focal=per_frame_focal,
-        mask_dir=mask_dir,
-        flow_dir=flow_dir,
-        prior=prior,
-        prior_kind=parse_prior_kind(prior_kind),
-        formats=parse_formats(formats),
-        min_confidence=min_confidence,
-        motion_threshold=motion_threshold,
-    )
-    targets = plan_targets(inputs, output)
+    targets = plan_targets(inputs, out)
     if dry_run:
         plans = plan_runs(targets, settings)
         if as_json:

@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
+from dpm_cli.cli.options import Json, Overwrite, Run, output
+
 
 def track(
-    run: Annotated[Path, typer.Argument(help="Run folder, or an npz of dpm export.")],
+    run: Run,
     at: Annotated[
         list[str],
         typer.Option(
@@ -18,14 +20,11 @@ def track(
     frame: Annotated[
         int, typer.Option(min=0, help="Frame of the run, from 0, in which the points are chosen.")
     ] = 0,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--output", help="File that ends in .csv or .npz. Default: <run>_tracks.csv."
-        ),
+    out: Annotated[
+        Path | None, output("File that ends in .csv or .npz. Default: <run>_tracks.csv.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
 ) -> None:
     """Follow points through the clip, forwards and backwards, and print the path of the result.
 
@@ -50,7 +49,7 @@ def track(
         except ValueError:
             raise UsageError(f"--at {text} is not X,Y: two numbers with a comma between") from None
         pixels.append((x, y))
-    result = export_tracks(Sequence4D.open(run), frame, pixels, output, overwrite=overwrite)
+    result = export_tracks(Sequence4D.open(run), frame, pixels, out, overwrite=overwrite)
     if as_json:
         seen = result.table.visible
         told = {"path": str(result.path), "points": seen.shape[1], "visible": seen.mean(0).tolist()}

@@ -1,23 +1,32 @@
 """`dpm view`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dpm_cli.cli.options import RUN, setting
+from dpm_cli.cli.options import (
+    CONFIDENCE,
+    EXPORT,
+    Json,
+    Overwrite,
+    Quiet,
+    Run,
+    output,
+    with_options,
+)
+from dpm_cli.config import ExportOptions
 
 
+@with_options
 def view(
-    run: Annotated[Path, typer.Argument(help="Run folder, or an npz of dpm export.")],
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", help="Keep the page here. Default: a temporary file."),
-    ] = None,
+    run: Run,
+    out: Annotated[Path | None, output("Keep the page here. Default: a temporary file.")] = None,
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open the page in your browser.")
     ] = True,
-    min_confidence: Annotated[float, setting("min_confidence", min=0)] = RUN.min_confidence,
+    options: Annotated[ExportOptions, CONFIDENCE] = EXPORT,
     serve: Annotated[
         bool,
         typer.Option(
@@ -26,9 +35,9 @@ def view(
         ),
     ] = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Of --serve; 0 = a free one.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Look at a run: points in space and time, cameras, paths, scene flow, a time slider. Prints the page's path.
 
@@ -49,16 +58,16 @@ def view(
     import webbrowser
 
     from dpm_cli.cli.console import emit, reporter
-    from dpm_cli.export import ExportOptions, export_sequence
+    from dpm_cli.export import export_sequence
     from dpm_cli.sequence import Sequence4D
 
     sequence = Sequence4D.open(run)
     told = reporter(quiet)
-    options = ExportOptions(min_confidence=min_confidence, reporter=told)
+    options = replace(options, reporter=told)
     if serve:
         _serve(sequence, options, port, browser, as_json)
         return
-    path = output or Path(tempfile.mkdtemp(prefix="dpm_view_")) / f"{sequence.name}.html"
+    path = out or Path(tempfile.mkdtemp(prefix="dpm_view_")) / f"{sequence.name}.html"
     page = export_sequence(sequence, "html", path, options, overwrite=overwrite)
     opened = browser and webbrowser.open(page.path.resolve().as_uri())
     if browser and not opened:
@@ -69,7 +78,7 @@ def view(
         emit(str(page.path))
 
 
-def _serve(sequence, options, port: int, browser: bool, as_json: bool) -> None:
+def _serve(sequence, options: ExportOptions, port: int, browser: bool, as_json: bool) -> None:
     """Print the address and answer until the user presses Ctrl-C."""
     import json
     import sys

@@ -1,6 +1,6 @@
 """A sequence as files for other tools and for eyes; one file per format; `dpm_cli.outputs` is the table of them."""
 
-from dpm_cli.export.options import ExportOptions, parse_profile
+from dpm_cli.config import ExportOptions
 from dpm_cli.export.preview import write_previews
 from dpm_cli.export.run_outputs import write_run_outputs
 from dpm_cli.export.write import ExportResult, export_sequence
@@ -9,7 +9,6 @@ __all__ = [
     "ExportOptions",
     "ExportResult",
     "export_sequence",
-    "parse_profile",
     "write_previews",
     "write_run_outputs",
 ]

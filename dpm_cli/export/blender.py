@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dpm_cli.export.options import ExportOptions
+from dpm_cli.config import ExportOptions
 from dpm_cli.export.scenes import FILE_POINTS, point_scene
 from dpm_cli.files import atomic_path
 from dpm_cli.formats.scene import PointScene

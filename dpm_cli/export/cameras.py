@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from dpm_cli.config import ExportOptions
 from dpm_cli.export.clouds import comments
-from dpm_cli.export.options import ExportOptions
 from dpm_cli.formats.trajectory import Trajectory, write_kitti_poses, write_tum
 from dpm_cli.sequence import Sequence4D
 

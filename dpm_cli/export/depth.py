@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dpm_cli.export.options import ExportOptions
+from dpm_cli.config import ExportOptions
 from dpm_cli.export.source_size import known_at_source, nearest_to_source
 from dpm_cli.files import write_json
 from dpm_cli.formats.depth_exr import ExrDepth, write_depth_exr

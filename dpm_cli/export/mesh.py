@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from dpm_cli.config import ExportOptions
 from dpm_cli.errors import InputError
 from dpm_cli.export.clouds import comments, kept_pixels
 from dpm_cli.export.open3d_clouds import open3d_for
-from dpm_cli.export.options import ExportOptions
 from dpm_cli.formats.mesh import TriangleMesh
 from dpm_cli.formats.mesh_files import write_mesh
 from dpm_cli.sequence import Sequence4D

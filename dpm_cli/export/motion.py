@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dpm_cli.export.options import ExportOptions
+from dpm_cli.config import ExportOptions
 from dpm_cli.export.source_size import flow_to_source, known_at_source, resample
 from dpm_cli.formats.flo import FlowField, write_flo
 from dpm_cli.formats.kitti_flow import write_kitti_flow

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dpm_cli.export.options import ExportOptions
+from dpm_cli.config import ExportOptions
 from dpm_cli.formats.npz_stream import npz_stream
 from dpm_cli.sequence import Sequence4D
 from dpm_cli.sequence.frame import MOTION_KEYS

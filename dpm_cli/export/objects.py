@@ -7,9 +7,9 @@ import numpy as np
 from PIL import Image
 
 from dpm_cli import __version__
+from dpm_cli.config import ExportOptions
 from dpm_cli.errors import InputError
 from dpm_cli.export.clouds import comments
-from dpm_cli.export.options import ExportOptions
 from dpm_cli.export.scenes import FILE_POINTS, point_scene
 from dpm_cli.export.source_size import nearest_to_source
 from dpm_cli.files import atomic_path, write_json

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from dpm_cli.config import ExportOptions
 from dpm_cli.export.clouds import (
     comments,
     frame_cloud,
@@ -11,7 +12,6 @@ from dpm_cli.export.clouds import (
     with_some_normals,
     with_time,
 )
-from dpm_cli.export.options import ExportOptions
 from dpm_cli.formats.ply import PointCloud, write_ply
 from dpm_cli.sequence import Sequence4D
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from dpm_cli.config import ExportOptions
 from dpm_cli.errors import InputError
 from dpm_cli.export.clouds import comments, relative_times, static_cloud, with_some_normals
 from dpm_cli.export.observations import observations_of
-from dpm_cli.export.options import ExportOptions
 from dpm_cli.export.source_images import source_images
 from dpm_cli.export.source_size import resample
 from dpm_cli.files import atomic_path

@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from dpm_cli.config import ExportOptions
 from dpm_cli.errors import DpmError
 from dpm_cli.export.cloud_view import ViewCamera, render_cloud, side_camera
 from dpm_cli.export.clouds import frame_cloud
-from dpm_cli.export.options import ExportOptions
 from dpm_cli.export.pictures import (
     depth_bar,
     depth_picture,

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from dpm_cli import __version__
-from dpm_cli.export.options import ExportOptions
+from dpm_cli.config import ExportOptions
 from dpm_cli.export.preview import colour_scale, contact_sheet, still_pictures, stills_of
 from dpm_cli.export.report_pictures import path_from_above, report_cloud, turntable
 from dpm_cli.files import atomic_path

@@ -5,9 +5,9 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
+from dpm_cli.config import ExportOptions
 from dpm_cli.export.cloud_view import ViewCamera, render_cloud, side_camera
 from dpm_cli.export.clouds import moving_cloud, static_cloud
-from dpm_cli.export.options import ExportOptions
 from dpm_cli.formats.ply import PointCloud
 from dpm_cli.sequence import Sequence4D
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from dpm_cli.config import ExportOptions
 from dpm_cli.errors import MissingExtraError
-from dpm_cli.export.options import ExportOptions
 from dpm_cli.export.sample_tracks import SampleTracks, sample_tracks
 from dpm_cli.export.scenes import FILE_POINTS, point_scene
 from dpm_cli.files import atomic_path

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from dpm_cli.config import ExportOptions
 from dpm_cli.errors import UsageError
-from dpm_cli.export.options import ExportOptions
 from dpm_cli.export.writers import writer_of
 from dpm_cli.outputs import OUTPUTS, RUN_FORMATS
 from dpm_cli.progress import Reporter, SilentReporter

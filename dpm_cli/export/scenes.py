@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from dpm_cli import __version__
+from dpm_cli.config import ExportOptions
 from dpm_cli.errors import InputError
 from dpm_cli.export.clouds import moving_cloud, static_cloud
-from dpm_cli.export.options import ExportOptions
 from dpm_cli.formats.glb import write_glb
 from dpm_cli.formats.scene import PointScene
 from dpm_cli.formats.usd import write_usd

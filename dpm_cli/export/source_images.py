@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from dpm_cli.clip_store import decode_clip_frames, fingerprint, plan_clip
+from dpm_cli.config import ExportOptions
 from dpm_cli.errors import DpmError
-from dpm_cli.export.options import ExportOptions
 from dpm_cli.sequence import Sequence4D
 from dpm_cli.video.images import resize_image
 from dpm_cli.video.inputs import clip_files

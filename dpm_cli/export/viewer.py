@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dpm_cli.export.options import ExportOptions
+from dpm_cli.config import ExportOptions
 from dpm_cli.export.sample_tracks import sample_tracks
 from dpm_cli.export.scenes import point_scene
 from dpm_cli.formats.viewer_page import ViewerExtras, write_viewer_page

@@ -11,9 +11,9 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock
 
+from dpm_cli.config import ExportOptions
 from dpm_cli.errors import DpmError
 from dpm_cli.export.clouds import moving_cloud
-from dpm_cli.export.options import ExportOptions
 from dpm_cli.export.scenes import point_scene
 from dpm_cli.export.viewer import frame_jpeg
 from dpm_cli.formats.viewer_page import served_block, served_page

@@ -4,8 +4,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from dpm_cli.config import ExportOptions
 from dpm_cli.errors import InputError, UsageError
-from dpm_cli.export.options import ExportOptions
 from dpm_cli.export.writers import writer_of
 from dpm_cli.files import write_json
 from dpm_cli.outputs import OUTPUTS, Output

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
-from dpm_cli.export.options import ExportOptions
+from dpm_cli.config import ExportOptions
 from dpm_cli.outputs import Output
 from dpm_cli.sequence import Sequence4D
 

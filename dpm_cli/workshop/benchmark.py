@@ -11,17 +11,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from dpm_cli.devices import pick_device, pick_dtype
+from dpm_cli.errors import UsageError
 from dpm_cli.network.large import PairNetwork
 from dpm_cli.network.pair_config import PairConfig
+from dpm_cli.passes.pairs import pair_graph
+from dpm_cli.predictors import load_predictor
 from dpm_cli.predictors.large import LargePredictor
 from dpm_cli.predictors.protocol import Features, Predictor, PredictorInfo
 from dpm_cli.progress import Reporter
 from dpm_cli.structures import PairPrediction
+from dpm_cli.workshop.settings import BenchmarkSettings
+from dpm_cli.workshop.synthetic.speed import RenderSpeed, render_speed
 
+_RANDOM = "random"
 QUARTER_SIZE = PairConfig(
     enc_width=256,
     enc_heads=4,
@@ -82,6 +90,42 @@ def random_images(frames: int, size: tuple[int, int], device: torch.device) -> T
     """Images (T, 3, H, W) of noise; a network's time does not depend on what it sees."""
     generator = torch.Generator().manual_seed(0)
     return torch.rand(frames, 3, *size, generator=generator).to(device)
+
+
+def benchmark_networks(settings: BenchmarkSettings, reporter: Reporter) -> BenchmarkResult:
+    """Load what `settings` names and run the benchmark on a clip of noise.
+
+    Raises:
+        UsageError: an unknown model, device or number format.
+        WeightsError: the model's weights are not here.
+    """
+    device = pick_device(settings.device)
+    dtype = pick_dtype(settings.dtype, device)
+    if settings.model not in (_RANDOM, "dpm-large", "vdpm"):
+        raise UsageError(f"--model {settings.model}: choose random, dpm-large or vdpm")
+
+    def predictor_in(form: torch.dtype) -> Predictor:
+        if settings.model == _RANDOM:
+            return random_predictor(device, form)
+        return load_predictor(settings.model, weights=settings.weights, device=device, dtype=form)
+
+    predictor = predictor_in(dtype)
+    published = predictor if dtype == torch.float32 else predictor_in(torch.float32)
+    graph = torch.from_numpy(pair_graph(np.zeros(settings.frames, np.int64), settings.pairs))
+    images = random_images(settings.frames, settings.size, device)
+    batch_size = settings.batch_size or 4
+    return run_benchmark(
+        predictor, published, images, graph, batch_size=batch_size, reporter=reporter
+    )
+
+
+def benchmark_rendering(settings: BenchmarkSettings, reporter: Reporter) -> RenderSpeed:
+    """Time the renderer of training pairs."""
+    device = pick_device(settings.device)
+    gpu = device.type == "cuda"
+    batch = settings.batch_size or (256 if gpu else 16)
+    compile = gpu if settings.compiled is None else settings.compiled
+    return render_speed(device, settings.size, batch, compile=compile, reporter=reporter)
 
 
 def run_benchmark(

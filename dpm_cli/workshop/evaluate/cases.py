@@ -11,11 +11,10 @@ from dpm_cli.geometry.rigid import invert, transform_map
 from dpm_cli.structures import PairTruth
 from dpm_cli.workshop.datasets.four_maps import has_four_maps, pair_truth
 from dpm_cli.workshop.datasets.truth import FlowTruth, SceneFlowTruth, SequenceTruth
+from dpm_cli.workshop.settings import PAIRS_PER_SEQUENCE
 
 STRIDES = (2, 8)
 """Frames between the two images of the four-map protocol (paper section 5.5)."""
-PAIRS_PER_SEQUENCE = 5
-"""Of each kind, evenly spaced over the sequence, unless the caller asks for another number."""
 
 
 @dataclass(frozen=True, eq=False)

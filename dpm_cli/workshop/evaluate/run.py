@@ -2,9 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 
@@ -16,7 +14,7 @@ from dpm_cli.sequence import Sequence4D
 from dpm_cli.workshop.datasets import READERS, read_dataset
 from dpm_cli.workshop.datasets.truth import SequenceTruth
 from dpm_cli.workshop.evaluate.baselines import STATIC, load_model
-from dpm_cli.workshop.evaluate.cases import PAIRS_PER_SEQUENCE, PairCase, pair_cases
+from dpm_cli.workshop.evaluate.cases import PairCase, pair_cases
 from dpm_cli.workshop.evaluate.constant_video import constant_sequence
 from dpm_cli.workshop.evaluate.pair_runs import RunOptions, score_pairs
 from dpm_cli.workshop.evaluate.quick import MOVING, QUICK_MODELS, quick_cases, quick_clips
@@ -29,26 +27,7 @@ from dpm_cli.workshop.evaluate.sequence_runs import (
     run_settings,
     score_sequences,
 )
-
-Protocols = Literal["both", "pairs", "video"]
-
-
-@dataclass(frozen=True)
-class EvaluateSettings:
-    """How models are evaluated."""
-
-    weights: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    size: int | None = None
-    """Working size in pixels; None = each model's default."""
-    protocols: Protocols = "both"
-    known_intrinsics: bool = False
-    """Give the models the true intrinsics; to a reconstruction those of the first frame."""
-    max_pairs: int = PAIRS_PER_SEQUENCE
-    """Pairs of each kind per sequence, evenly spaced."""
-    max_frames: int | None = None
-    """First frames of each sequence that are reconstructed; None = all."""
+from dpm_cli.workshop.settings import EvaluateSettings
 
 
 def parse_data(entries: Iterable[str]) -> list[tuple[str, Path]]:

@@ -2,15 +2,17 @@
 
 import os
 import shutil
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import torch
 
+from dpm_cli.devices import pick_device
 from dpm_cli.errors import UsageError
 from dpm_cli.progress import Reporter
+from dpm_cli.weights.store import SHIPPED
 from dpm_cli.workshop.datasets.training_mix import RealPairs, open_training_set
 from dpm_cli.workshop.losses import LossWeights
+from dpm_cli.workshop.settings import TrainOptions
 from dpm_cli.workshop.synthetic import write_cache
 from dpm_cli.workshop.synthetic.cache import RULER
 from dpm_cli.workshop.train.batches import Batch, PairSource
@@ -24,37 +26,6 @@ from dpm_cli.workshop.train.speed import product_flops
 
 CACHE_SIZE = (96, 128)
 """Of clips that `--cache-clips` renders."""
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """What the command line collects."""
-
-    out: Path
-    minutes: float | None = None
-    steps: int | None = None
-    preset: str | None = None
-    """None: that of `initial`, else mini."""
-    initial: Path | None = None
-    caches: tuple[Path, ...] = ()
-    cache_clips: int | None = None
-    """Render this many clips into the (one) folder of `caches` first; those already there are kept."""
-    validation_cache: Path | None = None
-    data: tuple[tuple[str, Path], ...] = ()
-    """Public data sets as (name, folder)."""
-    data_share: float = 0.5
-    """Share of pairs from `data`; the rest is synthetic."""
-    learning_rate: float | None = None
-    batch_scale: float = 1.0
-    strides: tuple[int, int] = (1, 8)
-    still_fraction: float = 0.25
-    seed: int = 0
-    device: str = "cpu"
-    workers: int = 1
-    compile: bool = False
-    average: bool = True
-    """Keep averaged weights beside the network's own."""
-    overwrite: bool = False
 
 
 def settings_of(options: TrainOptions, recipe: Recipe, world: int) -> TrainSettings:
@@ -74,11 +45,25 @@ def settings_of(options: TrainOptions, recipe: Recipe, world: int) -> TrainSetti
         shards=world,
         learning_rate=options.learning_rate or plan.learning_rate,
         muon=plan.muon,
-        ema=TrainSettings.ema if options.average else 0.0,
+        ema=TrainSettings.ema if options.ema else 0.0,
         seed=options.seed,
         checkpoint_every=plan.checkpoint_every,
         loss=LossWeights(),
     )
+
+
+def on_this_machine(options: TrainOptions) -> TrainOptions:
+    """What depends on the machine and on the process (of torchrun) filled in: device, threads, shipped weights."""
+    device = options.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if pick_device(device) == torch.device("cuda"):
+        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    gpu = torch.device(device).type == "cuda"
+    threads = max(1, min(16, (os.cpu_count() or 1) // processes)) if gpu else 1
+    initial = SHIPPED if str(options.initial) == "shipped" else options.initial
+    return replace(options, device=device, workers=options.workers or threads, initial=initial)
 
 
 def _is_gpu(options: TrainOptions) -> bool:
@@ -92,6 +77,7 @@ def run_training(options: TrainOptions, reporter: Reporter) -> TrainResult:
         UsageError: no length, unknown preset, a foreign or different run in `out`.
         WeightsError: `initial` holds no network that can be trained.
     """
+    options = on_this_machine(options)
     device = torch.device(options.device)
     recipe = choose_recipe(options.preset, options.initial)
     with joined(device) as processes:
@@ -124,7 +110,7 @@ def run_training(options: TrainOptions, reporter: Reporter) -> TrainResult:
                 options.out,
                 device,
                 data,
-                options.workers,
+                options.workers or 1,
                 processes,
                 report,
                 options.compile,
@@ -160,7 +146,7 @@ def _source(options: TrainOptions) -> tuple[PairSource, str]:
         line = f"dpm synth, {len(source)} clips rendered to disk"
     else:
         source = RenderedPairs(
-            options.device, "train", options.strides, options.still_fraction, options.compile
+            options.device, "train", options.strides, options.still, options.compile
         )
         line = "dpm synth, train split, new scenes for every batch"
     if not options.data:
