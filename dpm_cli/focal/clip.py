@@ -45,8 +45,8 @@ _OVERLAP = 0.65
 """Share of the picture that must be matched for a stride to be long enough."""
 _SHARPEST = 0.06
 """Least deviation of log focal length that one pair may claim: the candidates lie 0.15 apart."""
-_MOVING_EXTRA = 3.0
-"""What the two more unknowns of the moving model must gain."""
+_COMMON = 0.05
+"""Deviation of log focal length that many pairs cannot beat: errors of flow repeat from pair to pair."""
 _CORRELATED = 30.0
 """Matches that share one error, and what else makes the likelihood of a focal length too sharp."""
 _PAIR_CAP = 8.0
@@ -168,33 +168,37 @@ def _surprise(matches: Matches, starts_px: list[float], focals: Tensor) -> Tenso
     """Negative log likelihood (pairs, candidates), at most `_PAIR_CAP` against any candidate.
 
     The moving model is tried at every candidate. The turning one has its focal length as an unknown, for its minimum
-    is sharp; where it explains a pair as well as the moving one, it alone speaks for the pair: an essential matrix
-    explains a rotation at any focal length. As well means twice the cost, for its residuals have two
-    numbers a match, not one.
+    is sharp; where few matches need more than a turn, it alone speaks for the pair: an essential matrix explains a
+    rotation at any focal length, and what it gains there is the flow's own errors.
     """
     pairs = len(matches.weight)
     poses = [pose.estimate(matches, torch.full((pairs,), px).double()) for px in starts_px]
-    noise = torch.stack([p.noise for p in poses]).amin(0)
-    moving = torch.stack(
-        [
-            _moving_cost(matches, p, px, focals, noise)
-            for p, px in zip(poses, starts_px, strict=True)
-        ]
-    ).amin(0)
-    turning_cost, log_focal, log_sigma = _turning(matches, poses, starts_px, noise)
-    off = (focals.log() - log_focal[:, None]) / log_sigma[:, None]
-    turns = turning_cost < 2 * moving.amin(1) + _MOVING_EXTRA
+    noise = torch.stack([p.noise for p in poses]).amin(0).clamp_min(pose.LEAST_NOISE)
+    found = [
+        _moving(matches, p, px, focals, noise) for p, px in zip(poses, starts_px, strict=True)
+    ]
+    cost, left = (torch.stack(x) for x in zip(*found, strict=True))
+    moving, best = cost.amin(0), cost.amin(2).argmin(0)
+    turn = _turning(matches, poses, starts_px, noise)
+    moved = left[best, torch.arange(pairs)]
+    share = pose.only_moving_explains(moved, turn.residuals, matches.weight.flatten(1), noise)
+    off = (focals.log() - turn.log_focal[:, None]) / turn.sigma_log[:, None]
     surprise = torch.where(
-        turns[:, None], 0.5 * off.square(), moving - moving.amin(1, keepdim=True)
+        (share < pose.PARALLAX_SHARE)[:, None],
+        0.5 * off.square(),
+        moving - moving.amin(1, keepdim=True),
     )
     known = torch.tensor([s not in ("still", "untextured") for s in poses[0].status])
     return surprise.clamp_max(_PAIR_CAP) * known[:, None]
 
 
-def _moving_cost(
+def _moving(
     matches: Matches, start: pose.PairPose, start_px: float, focals: Tensor, noise: Tensor
-) -> Tensor:
-    """Cost (pairs, candidates) of the moving model refined at each focal length from a pose found at `start_px`."""
+) -> tuple[Tensor, Tensor]:
+    """The moving model refined at each focal length from a pose found at `start_px`.
+
+    Returns its cost (pairs, candidates), and what it leaves (pairs, 2 M, 1) at the best one.
+    """
     count, batch = len(focals), len(matches.weight)
     index = torch.arange(batch).repeat_interleave(count)
     focal = focals.repeat(batch)
@@ -206,21 +210,36 @@ def _moving_cost(
     t = torch.nn.functional.normalize(scale * guess[index], dim=-1)
     fit = epipolar.refine(R, t, matches[index], focal, iterations=6)
     unseen = epipolar.behind(fit.state["rotation"], fit.state["translation"], matches[index], focal)
-    return _cost(fit, matches[index], noise[index], unseen).view(batch, count)
+    cost = _cost(fit, matches[index], noise[index], unseen).view(batch, count)
+    left = fit.residuals.masked_fill(unseen[..., None], pose.UNEXPLAINED)
+    return cost, left.unflatten(0, (batch, count))[torch.arange(batch), cost.argmin(1)]
+
+
+@dataclass(frozen=True, eq=False)
+class _Turn:
+    """The turning model of P pairs, its focal length free."""
+
+    log_focal: Tensor
+    """(P,)."""
+    sigma_log: Tensor
+    """(P,) its deviation."""
+    residuals: Tensor
+    """(P, 2 M, 2) whitened."""
 
 
 def _turning(
     matches: Matches, starts: list[pose.PairPose], starts_px: list[float], noise: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Cost, log focal length and its standard deviation (pairs,) of the turning model, the best of all starts."""
+) -> _Turn:
+    """The best of all starts."""
     found = []
     for start, px in zip(starts, starts_px, strict=True):
         fit = turning.refine_with_focal(start.rotation, matches, torch.full_like(noise, px))
         spread = (fit.covariance[:, 3, 3] * _CORRELATED).sqrt().clamp_min(_SHARPEST)
-        found.append((_cost(fit, matches, noise), fit.state["log_focal"], spread))
-    cost, log_focal, spread = (torch.stack(x) for x in zip(*found, strict=True))
-    best = cost.argmin(0, keepdim=True)
-    return cost.gather(0, best)[0], log_focal.gather(0, best)[0], spread.gather(0, best)[0]
+        cost = _cost(fit, matches, noise)
+        found.append((cost, fit.state["log_focal"], spread, fit.residuals))
+    cost, log_focal, spread, left = (torch.stack(x) for x in zip(*found, strict=True))
+    best, every = cost.argmin(0), torch.arange(len(noise))
+    return _Turn(log_focal[best, every], spread[best, every], left[best, every])
 
 
 def _cost(
@@ -246,7 +265,7 @@ def _posterior(surprise: Tensor, focals: Tensor, prior_px: float) -> tuple[float
     probability = torch.softmax(-curve, 0)
     mean = (probability * log_f).sum()
     sigma = (probability * (log_f - mean).square()).sum().sqrt()
-    return float(mean.exp()), float(sigma)
+    return float(mean.exp()), math.hypot(float(sigma), _COMMON)
 
 
 def _parabolic(values: Tensor, at: Tensor) -> Tensor:

@@ -34,12 +34,15 @@ WIDTH = 1.0
 """Deviations of the noise beyond which a match has little say. As narrow as this, the minimum is the motion that most
 matches agree on exactly; at three deviations it may be a compromise of a large mover and the background, whose
 own residuals then make the noise, and with it the width, larger."""
+LEAST_NOISE = 0.5
+"""Whitened spread below which no flow is believed to be when models are compared. A moving camera bends to errors that
+neighbours share, so what it leaves understates them: .25 before cameras that only turn, where the turn leaves .4 to .8."""
 _SAMPLERS = ((cv2.USAC_MAGSAC, 0.7), (cv2.USAC_ACCURATE, 0.3))
 """Method and threshold in pixels. MAGSAC++ alone may average a large mover and the background into one motion."""
 INDEPENDENT = 50
 """Neighbouring flow vectors share their errors; so many are independent, however many are used. The errors of
 direction on rendered clips say so."""
-_UNEXPLAINED = 1e6
+UNEXPLAINED = 1e6
 """Residual of a match that a model cannot explain at all."""
 ABSORBED = 4.0
 """Of the variance of a pose so much is absorbed by the depths that come with it; the rest is handed on."""
@@ -71,15 +74,16 @@ def estimate(matches: Matches, focal_px: Tensor) -> PairPose:
     t = t * torch.where(epipolar.facing(R, t, matches, focal_px) < 0, -1.0, 1.0)[:, None]
     weight = matches.weight.flatten(1)
     unseen = epipolar.behind(R, t, matches, focal_px)[..., None]
-    explained = move.residuals.masked_fill(unseen, _UNEXPLAINED)
+    explained = move.residuals.masked_fill(unseen, UNEXPLAINED)
+    noise = move.noise.clamp_min(LEAST_NOISE)
     gric = torch.stack(
         (
-            _gric(explained, weight, move.noise, dimension=3, parameters=5),
-            _gric(turn.residuals, weight, move.noise, dimension=2, parameters=3),
+            _gric(explained, weight, noise, dimension=3, parameters=5),
+            _gric(turn.residuals, weight, noise, dimension=2, parameters=3),
         ),
         1,
     )
-    share = _only_moving_explains(explained, turn.residuals, weight, move.noise)
+    share = only_moving_explains(explained, turn.residuals, weight, noise)
     moving = (gric[:, 0] < gric[:, 1]) & (share > PARALLAX_SHARE)
     shift = rigid.so3_angle(turn.state["rotation"]) * focal_px
     enough = (weight > 0).sum(1) >= ENOUGH
@@ -198,7 +202,7 @@ def _gric(
     return data + math.log(4) * dimension + (4 * n).log() * parameters / n
 
 
-def _only_moving_explains(move: Tensor, turn: Tensor, weight: Tensor, noise: Tensor) -> Tensor:
+def only_moving_explains(move: Tensor, turn: Tensor, weight: Tensor, noise: Tensor) -> Tensor:
     """Share (B,) of matches within 2.5 deviations of the moving model but beyond 4 of the turning one."""
     size_move, size_turn = move.norm(dim=-1) / noise[:, None], turn.norm(dim=-1) / noise[:, None]
     only = (weight > 0) & (size_move < 2.5) & (size_turn > 4)
