@@ -83,6 +83,15 @@ def test_turning_and_still_cameras_have_no_translation():
     torch.testing.assert_close(found.rotation[0], torch.eye(3, dtype=torch.float64))
 
 
+def test_smooth_errors_before_a_turning_camera_are_no_parallax(monkeypatch):
+    """Errors as large as expected that neighbours share look like the parallax of a step to the right."""
+    matches = synthetic_matches(camera_2((0.01, 0.03, 0.0), (0.0, 0.0, 0.0)))
+    matches.target[..., 0] += 0.15 * (matches.source[..., 1] / 25).sin()
+    assert pose.estimate(matches, FOCAL).status == ("rotation",)
+    monkeypatch.setattr(pose, "LEAST_NOISE", 0.01)
+    assert pose.estimate(matches, FOCAL).status == ("ok",)
+
+
 def test_too_few_matches_are_said():
     found = pose.estimate(synthetic_matches(camera_2((0, 0, 0), (0.3, 0, 0)), count=20), FOCAL)
     assert found.status == ("untextured",)
