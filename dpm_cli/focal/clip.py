@@ -174,9 +174,7 @@ def _surprise(matches: Matches, starts_px: list[float], focals: Tensor) -> Tenso
     pairs = len(matches.weight)
     poses = [pose.estimate(matches, torch.full((pairs,), px).double()) for px in starts_px]
     noise = torch.stack([p.noise for p in poses]).amin(0).clamp_min(pose.LEAST_NOISE)
-    found = [
-        _moving(matches, p, px, focals, noise) for p, px in zip(poses, starts_px, strict=True)
-    ]
+    found = [_moving(matches, p, px, focals, noise) for p, px in zip(poses, starts_px, strict=True)]
     cost, left = (torch.stack(x) for x in zip(*found, strict=True))
     moving, best = cost.amin(0), cost.amin(2).argmin(0)
     turn = _turning(matches, poses, starts_px, noise)

@@ -36,7 +36,7 @@ matches agree on exactly; at three deviations it may be a compromise of a large 
 own residuals then make the noise, and with it the width, larger."""
 LEAST_NOISE = 0.5
 """Whitened spread below which no flow is believed to be when models are compared. A moving camera bends to errors that
-neighbours share, so what it leaves understates them: down to .26 before cameras that only turn, which leaves .4 to .8."""
+neighbours share, so what it leaves understates them: .26 to .6 before cameras that turn; a turn leaves .4 to .8."""
 _SAMPLERS = ((cv2.USAC_MAGSAC, 0.7), (cv2.USAC_ACCURATE, 0.3))
 """Method and threshold in pixels. MAGSAC++ alone may average a large mover and the background into one motion."""
 INDEPENDENT = 50
