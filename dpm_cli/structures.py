@@ -5,6 +5,7 @@ are (height, width), and of a pair `points[:, i, j]` is P_i(t_j), what image i s
 frame of the pair's first camera.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -52,6 +53,10 @@ class Clip:
         return len(self.frame_index)
 
 
+FILM_DIAGONAL_MM = math.hypot(36, 24)
+"""Of 35 mm film."""
+
+
 @dataclass(frozen=True)
 class LensData:
     """A focal length as cameras write it."""
@@ -60,6 +65,8 @@ class LensData:
     """Millimetres; gives the same diagonal field of view on 35 mm film."""
     sigma_log: float
     """Deviation of its logarithm that is to be expected."""
+    seen: str = ""
+    """What the camera wrote, for people, where that was no focal length."""
 
 
 @dataclass(frozen=True, eq=False)

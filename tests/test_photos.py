@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from video_files import ffmpeg, open_clip, write_video
+from video_files import open_clip, write_video
 
 from dpm_cli.clip_store import plan_clip
 from dpm_cli.config import ClipSettings, ReconstructSettings
@@ -16,10 +16,9 @@ from dpm_cli.focal.clip import find_focal
 from dpm_cli.focal.estimate import FocalEstimate
 from dpm_cli.pipeline import reconstruct
 from dpm_cli.structures import Clip, LensData
-from dpm_cli.video.camera_data import lens_of_log, lens_of_photos
+from dpm_cli.video.camera_data import lens_of_photos
 from dpm_cli.video.images import image_size, read_image
 from dpm_cli.video.inputs import clip_files
-from dpm_cli.video.probe import probe
 
 PICTURE = cv2.resize(
     (np.random.default_rng(0).random((4, 6, 3)) * 255).astype(np.uint8),
@@ -111,44 +110,6 @@ def test_photos_say_their_focal_length_if_they_agree_and_are_whole(tmp_path):
     assert lens_of_photos((photo(tmp_path / "g.jpg", 26, written=(4000, 3000)),)) is not None
     assert lens_of_photos((photo(tmp_path / "h.jpg", 26, written=(3000, 4000)),)) is not None
     assert lens_of_photos((photo(tmp_path / "i.jpg", 26, written=(4000, 2000)),)) is None
-
-
-def test_quicktime_says_it_too(tmp_path):
-    path = write_video(tmp_path / "v.mp4", [PICTURE] * 3)
-    key = "com.apple.quicktime.camera.focal_length.35mm_equivalent"
-    told = ("-movflags", "use_metadata_tags", "-metadata", f"{key}=24")
-    ffmpeg("-i", path, "-c", "copy", *told, tmp_path / "told.mov")
-    assert probe(tmp_path / "told.mov").lens == LensData(24.0, 0.15)
-    assert plan_clip([str(tmp_path / "told.mov")]).lens is not None
-    assert probe(path).lens is None
-    assert lens_of_log(f"{key}: 0") is None
-
-
-SUBTITLE = """{n}
-00:00:00,{n:03d} --> 00:00:00,{n:03d}
-<font size="28">FrameCnt: {n}, DiffTime: 33ms
-[iso: 100] [shutter: 1/500.0] [fnum: 1.7] [focal_len: {focal}] [latitude: 0.0] [rel_alt: 1.300]</font>
-
-"""
-
-
-@pytest.mark.parametrize(
-    ("each", "expected"),
-    [
-        (["24.00"] * 3, 24.0),
-        (["240"] * 3, 24.0),
-        (["162.00"] * 3, 162.0),
-        (["24.00", "48.00"], None),
-        (["..", "0.00"], None),
-        ([], None),
-    ],
-)
-def test_a_drones_subtitles_say_it_too(tmp_path, each, expected):
-    path = write_video(tmp_path / "DJI_0001.MP4", [PICTURE] * 3)
-    text = "".join(SUBTITLE.format(n=n, focal=focal) for n, focal in enumerate(each))
-    (tmp_path / "DJI_0001.SRT").write_text(text)
-    lens = probe(path).lens
-    assert lens == (None if expected is None else LensData(expected, 0.15))
 
 
 def clip_with(lens, size=(216, 384)):

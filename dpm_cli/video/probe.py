@@ -15,7 +15,7 @@ import numpy as np
 
 from dpm_cli.errors import InputError
 from dpm_cli.structures import LensData
-from dpm_cli.video.camera_data import lens_of_log, lens_of_subtitles
+from dpm_cli.video.camera_data import lens_of_video
 from dpm_cli.video.ffmpeg import (
     ShownTimes,
     errors_of,
@@ -111,7 +111,7 @@ def probe(path: Path | str) -> VideoInfo:
         duration_s=float((shown[-1] - shown[0] + step) * time_base),
         codec=codec.group(1) if codec else "unknown",
         rotation_deg=rotation_deg,
-        lens=lens_of_log(listing.stderr) or lens_of_subtitles(path),
+        lens=lens_of_video(path, listing.stderr),
         interlaced=_FIELDS.search(stream) is not None,
         hdr=next((name for tag, name in _TRANSFERS.items() if tag in stream), ""),
         notes=_damage(path, listing.stderr, len(shown)),
