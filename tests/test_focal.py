@@ -53,6 +53,8 @@ def test_intrinsics_of_another_size_are_refused_with_both_sizes():
     clip = clip_of((360, 640), (144, 256))
     with pytest.raises(UsageError, match=r"640x360.*1920x1080.*--intrinsics-size 1920,1080"):
         given_intrinsics(clip, None, "1500,1500,959.5,539.5")
+    with pytest.raises(UsageError, match=r"--intrinsics-size 1920,1080"):
+        given_intrinsics(clip, None, "1500,1500,960,540")
     with pytest.raises(UsageError, match=r"focal length 0\.8 px .* 640x360"):
         given_intrinsics(clip, None, "0.8,0.8,0.5,0.5")
     with pytest.raises(UsageError, match=r"focal length 90000 px"):

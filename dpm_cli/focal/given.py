@@ -1,5 +1,6 @@
 """The user's word: intrinsics in source pixels, brought to the working size."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +91,8 @@ def _check(K: np.ndarray, clip: Clip) -> None:
     least, most = (focal_from_fov(fov, width) for fov in reversed(_FOV_DEG))
     if 0 <= cx <= width - 1 and 0 <= cy <= height - 1 and least <= fx <= most:
         return
-    other = f"{round(2 * cx + 1)},{round(2 * cy + 1)}"
+    # People write the middle of W pixels as W / 2 and as (W - 1) / 2; pictures have even sides.
+    other = ",".join(str(2 * math.floor(c + 0.5)) for c in (cx, cy))
     raise UsageError(
         f"--intrinsics: focal length {fx:g} px and principal point {cx:g},{cy:g} do not fit the source, "
         f"{_text(clip.source_size)}, but rather one of {other.replace(',', 'x')}: "
