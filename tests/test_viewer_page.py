@@ -58,6 +58,7 @@ def test_the_page_holds_still_points_once_and_moving_ones_frame_by_frame(run, tm
         static_cloud(sequence, options),
         *(moving_cloud(sequence, t, options) for t in range(4)),
     ]
+    clouds = [cloud.mixed() for cloud in clouds]
     assert len(found.moving) == 4
     reach = np.ptp(np.concatenate([c.points for c in clouds]), axis=0).max()
     for shown, wanted in zip((found.still, *found.moving), clouds, strict=True):

@@ -43,9 +43,9 @@ def test_points_are_those_of_the_run(server):
     wanted = static_cloud(sequence, OPTIONS)
     assert (status, len(data)) == (200, 16 * len(wanted))
     points = np.frombuffer(data, "<f4", 3 * len(wanted)).reshape(-1, 3)
-    assert np.array_equal(points, wanted.points)
+    assert np.array_equal(points, wanted.mixed().points)
     for t in range(4):
-        cloud = moving_cloud(sequence, t, OPTIONS)
+        cloud = moving_cloud(sequence, t, OPTIONS).mixed()
         data = ask(server, f"frame/{t}")[1]
         assert len(data) == 28 * len(cloud)
         assert cloud.motion is not None

@@ -23,7 +23,7 @@ _MANY = 300
 
 def export_html(sequence: Sequence4D, path: Path, options: ExportOptions) -> None:
     """Write the web page with the viewer."""
-    scene = point_scene(sequence, options, _PAGE_POINTS)
+    scene = point_scene(sequence, options, _PAGE_POINTS).mixed()
     tracks = sample_tracks(
         sequence,
         _TRACKS,

@@ -47,7 +47,7 @@ class ViewerServer(ThreadingHTTPServer):
         scene = point_scene(sequence, replace(options, max_points=some[0]), some)
         self._sequence, self._options, self._reading = sequence, options, Lock()
         self._page = served_page(scene).encode()
-        self._still = served_block(scene.still, moving=False)
+        self._still = served_block(scene.still.mixed(), moving=False)
         self._word = secrets.token_urlsafe(9)
         try:
             super().__init__((HOST, port), _Handler)
@@ -77,7 +77,7 @@ class ViewerServer(ThreadingHTTPServer):
         with self._reading:
             if what == "frame":
                 cloud = moving_cloud(self._sequence, int(number), self._options)
-                return "application/octet-stream", served_block(cloud, moving=True)
+                return "application/octet-stream", served_block(cloud.mixed(), moving=True)
             if what == "picture":
                 return "image/jpeg", frame_jpeg(self._sequence, int(number), _PICTURE_WIDTH)
         return None

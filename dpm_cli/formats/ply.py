@@ -66,6 +66,10 @@ class PointCloud:
             *(None if a is None else a[index] for a in optional),
         )
 
+    def mixed(self) -> "PointCloud":
+        """The same points in no order, so that the first of them are a sample of all."""
+        return self.take(np.random.default_rng(0).permutation(len(self)))
+
 
 def _columns(cloud: PointCloud) -> list[tuple[str, str, np.ndarray]]:
     """Name, numpy type and values of every vertex property, in file order."""

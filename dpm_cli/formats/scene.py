@@ -1,7 +1,7 @@
 """A scene in space and time as formats take it that hold all of it in one file."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,6 +32,10 @@ class PointScene:
     """(T,) seconds, rising."""
     first: int = 0
     """The first frame whose camera is registered."""
+
+    def mixed(self) -> "PointScene":
+        """The same with the points of each cloud in no order."""
+        return replace(self, still=self.still.mixed(), moving=[c.mixed() for c in self.moving])
 
     @property
     def distance(self) -> float:

@@ -2,6 +2,7 @@
 
 The page needs no server, no network and no other file. Points are 16 bit in their bounding box, colours and confidence
 8 bit. Where a scene is too big for a page, the same page asks a server for its points, as floats (`served_page`).
+While the view moves and the graphics card is slow the page draws the first points of each cloud: give them in no order.
 """
 
 import base64
