@@ -19,6 +19,8 @@ PriorKind = Literal["depth", "inverse", "metric"]
 PlyProfile = Literal["plain", "3dgs", "4dgs"]
 ENVIRONMENT = ("model", "weights", "device", "dtype", "prior")
 """Settings that an environment variable may give: DPM_MODEL and so on."""
+NOT_OF_NUMBERS = ("formats", "min_confidence", "motion_threshold")
+"""Settings of what is written from the numbers of a run, and not of the numbers."""
 MOTION_THRESHOLD = 0.5
 """Motion score above which a pixel moves by itself, unless the user says otherwise."""
 
@@ -130,7 +132,7 @@ class ReconstructSettings:
     def digest(self) -> str:
         """Hash of the settings that change numbers (not of what is written from them)."""
         values = dataclasses.asdict(self)
-        for name in ("formats", "min_confidence", "motion_threshold"):
+        for name in NOT_OF_NUMBERS:
             values.pop(name)
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 

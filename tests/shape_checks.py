@@ -1,9 +1,9 @@
 """Shapes that docstrings state, checked while the tests run: the words of the house are its annotations.
 
 Every field of a dataclass says its shape under it, as in `(B, 2, H, W) pixels`; arguments say theirs in `Args:` or in
-the sentence, as in "points (..., N, 3)". Those of the packages in `CHECKED` are compared with what really comes, by
-jaxtyping: a number must be that number, a name the same number throughout one call or one object, `...` is any axes.
-Anything else, such as `H / 4`, is one axis of any length.
+the sentence, as in "points (..., N, 3)". All of them are compared with what really comes, by jaxtyping: a number must
+be that number, a name the same number throughout one call or one object, `...` is any axes. Anything else, such as `H
+/ 4`, is one axis of any length.
 """
 
 import ast
@@ -14,6 +14,7 @@ import itertools
 import pkgutil
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass
 from typing import Any, cast
@@ -22,7 +23,10 @@ import numpy as np
 import torch
 from jaxtyping import Shaped, jaxtyped
 
-CHECKED = ("geometry", "twoview", "focal", "align", "structures")
+import dpm_cli
+
+LEFT_OUT = ("dpm_cli.__main__", "dpm_cli.formats.blender_script")
+"""One runs the tool when it is imported, the other only inside Blender."""
 _ONE = r"(?:\.\.\.|[\w* /+-]+)"
 _SHAPE = rf"\((?:\.\.\.|{_ONE},|{_ONE}(?:, ?{_ONE})+)?\)"
 _SHAPES = re.compile(rf"({_SHAPE}(?: or {_SHAPE})*)")
@@ -117,33 +121,24 @@ def checked(function: Callable[..., Any], stated: list[Stated]) -> Callable[...,
     return wrapper
 
 
-def install() -> dict[str, int]:
-    """Check the packages in `CHECKED` from now on; returns how many functions, arguments, classes and fields are."""
-    import dpm_cli
-
+def install() -> Counter[str]:
+    """Check the whole package from now on; returns how many arguments and fields are checked in each of its parts."""
     for info in pkgutil.walk_packages(dpm_cli.__path__, "dpm_cli."):
-        if info.name.split(".")[1] in CHECKED:
+        if info.name not in LEFT_OUT:
             importlib.import_module(info.name)
     ours = {n: m for n, m in sys.modules.items() if n.startswith("dpm_cli.")}
-    counts: dict[str, int] = dict.fromkeys(("functions", "arguments", "classes", "fields"), 0)
+    counts: Counter[str] = Counter()
     replaced: dict[int, Callable[..., Any]] = {}
     for name, module in ours.items():
-        if name.split(".")[1] not in CHECKED:
-            continue
+        part = name.split(".")[1]
         for value in list(vars(module).values()):
             if getattr(value, "__module__", None) != name:
                 continue
-            if inspect.isclass(value) and is_dataclass(value):
-                stated = fields_of(value)
-                _check_fields(value, stated)
-                counts["classes"] += bool(stated)
-                counts["fields"] += len(stated)
-            elif inspect.isfunction(value):
-                stated = arguments(value)
-                if stated:
-                    replaced[id(value)] = checked(value, stated)
-                    counts["functions"] += 1
-                    counts["arguments"] += len(stated)
+            if inspect.isclass(value):
+                counts[part] += _check_class(value)
+            elif inspect.isfunction(value) and (stated := arguments(value)):
+                replaced[id(value)] = checked(value, stated)
+                counts[part] += len(stated)
     for module in ours.values():
         for key, value in list(vars(module).items()):
             if id(value) in replaced:
@@ -151,9 +146,20 @@ def install() -> dict[str, int]:
     return counts
 
 
+def _check_class(kind: type) -> int:
+    """Check the fields of a dataclass and the arguments of the methods; returns how many."""
+    count = 0
+    for name, method in list(vars(kind).items()):
+        if inspect.isfunction(method) and (stated := arguments(method)):
+            setattr(kind, name, checked(method, stated))
+            count += len(stated)
+    if is_dataclass(kind) and (stated := fields_of(kind)):
+        _check_fields(kind, stated)
+        count += len(stated)
+    return count
+
+
 def _check_fields(kind: type, stated: list[Stated]) -> None:
-    if not stated:
-        return
     plain = kind.__init__
 
     @functools.wraps(plain)

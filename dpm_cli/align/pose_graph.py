@@ -30,7 +30,7 @@ _POSE_CHI2, _DEPTH_CHI2 = 5.348, 0.455
 
 @dataclass(frozen=True, eq=False)
 class GraphState:
-    """Unknowns and what they leave unexplained."""
+    """The unknowns, and how far each pass is believed."""
 
     cam2world: Tensor
     """(T, 4, 4)."""
@@ -40,8 +40,6 @@ class GraphState:
     """(E,)."""
     weight: Tensor
     """(E,) 0..1, of the pose times that of the depth."""
-    twist: Tensor
-    """(E, 6) pose misfit, in units of the first frame's depth level and radians."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,9 +133,9 @@ def optimise(
     cameras = free & (np.arange(len(free)) % 7 < 6)
     x = _descend(measured, x, cameras, True, iterations)
     x = _descend(measured, x, free, False, iterations)
-    residual, twist = _residual(measured, x)
+    residual, _ = _residual(measured, x)
     pose, depth = _misfit(measured, residual, None).weights(convex=False)
-    return GraphState(x.cam2world, x.level, x.log_scale, pose * depth, twist)
+    return GraphState(x.cam2world, x.level, x.log_scale, pose * depth)
 
 
 def _descend(

@@ -46,16 +46,7 @@ def export_tracks(
     suffix = ".npz" if path.suffix == ".npz" else ".csv"
     path = with_suffix(path, suffix)
     make_room(path, suffix, overwrite)
-    if not 0 <= frame < len(sequence):
-        raise UsageError(f"there is no frame {frame}: the run has frames 0 to {len(sequence) - 1}")
-    if not sequence.camera_ok[frame]:
-        raise InputError(f"the camera of frame {frame} is not registered: choose another frame")
-    area, (height, width) = sequence.source_area, sequence.source_size
-    whole = area.size == (height, width)
-    shown = f"source, {width}x{height}" if whole else f"picture, {area} (x,y,w,h) of the source"
-    for x, y in at:
-        if not (0 <= x - area.x <= area.width - 1 and 0 <= y - area.y <= area.height - 1):
-            raise UsageError(f"--at {x:g},{y:g} lies outside of the {shown}")
+    _check(sequence, frame, at)
     A = sequence.source_from_working
     tracks = track(sequence, frame, (np.array(at) - A[:2, 2]) / A.diagonal()[:2])
     for (x, y), found in zip(at, tracks.visible[frame], strict=True):
@@ -77,3 +68,16 @@ def export_tracks(
     else:
         write_track_csv(path, table)
     return TrackResult(path, table)
+
+
+def _check(sequence: Sequence4D, frame: int, at: Sequence[tuple[float, float]]) -> None:
+    if not 0 <= frame < len(sequence):
+        raise UsageError(f"there is no frame {frame}: the run has frames 0 to {len(sequence) - 1}")
+    if not sequence.camera_ok[frame]:
+        raise InputError(f"the camera of frame {frame} is not registered: choose another frame")
+    area, (height, width) = sequence.source_area, sequence.source_size
+    whole = area.size == (height, width)
+    shown = f"source, {width}x{height}" if whole else f"picture, {area} (x,y,w,h) of the source"
+    for x, y in at:
+        if not (0 <= x - area.x <= area.width - 1 and 0 <= y - area.y <= area.height - 1):
+            raise UsageError(f"--at {x:g},{y:g} lies outside of the {shown}")

@@ -60,9 +60,7 @@ def estimate_focal(
         raise DegenerateGeometryError(
             f"focal length: fewer than {_MIN_POINTS} points in front of the camera; give --fov or --intrinsics"
         )
-    radius = offsets.norm(dim=-1)
-    ratio = radius * points[..., 2] / points[..., :2].norm(dim=-1).clamp_min(1e-12)
-    log_focal = weighted_median(ratio, w * radius).clamp_min(1e-3).log()
+    log_focal = _start(points, offsets.norm(dim=-1), w)
     direction = torch.nn.functional.normalize(points, dim=-1)
     w = w / w.sum(-1, keepdim=True)
     robust, slope = w, torch.ones_like(w)
@@ -78,13 +76,23 @@ def estimate_focal(
     error, jacobian = _angle_error(direction, offsets, log_focal)
     curvature = _dot(robust, jacobian, jacobian)
     curvature = curvature * ((robust * slope).sum(-1) / robust.sum(-1)).clamp_min(0.1)
-    pull = robust * (jacobian * error).sum(-1)
-    if blocks is not None:
-        count = int(blocks.max()) + 1
-        pull = torch.zeros(len(pull), count, dtype=pull.dtype, device=pull.device).index_add_(
-            1, blocks, pull
-        )
+    pull = _summed(robust * (jacobian * error).sum(-1), blocks)
     return FocalFit(log_focal.exp(), pull.square().sum(-1).sqrt() / curvature)
+
+
+def _start(points: Tensor, radius: Tensor, w: Tensor) -> Tensor:
+    """Log focal length (B,): the weighted median of what each point says alone; far from the centre says more."""
+    ratio = radius * points[..., 2] / points[..., :2].norm(dim=-1).clamp_min(1e-12)
+    return weighted_median(ratio, w * radius).clamp_min(1e-3).log()
+
+
+def _summed(pull: Tensor, blocks: Tensor | None) -> Tensor:
+    """Pulls (B, N) of the points, summed within blocks of correlated noise (N,) where there are any."""
+    if blocks is None:
+        return pull
+    count = int(blocks.max()) + 1
+    sums = torch.zeros(len(pull), count, dtype=pull.dtype, device=pull.device)
+    return sums.index_add_(1, blocks, pull)
 
 
 def _angle_error(direction: Tensor, offsets: Tensor, log_focal: Tensor) -> tuple[Tensor, Tensor]:

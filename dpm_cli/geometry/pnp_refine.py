@@ -15,8 +15,6 @@ from dpm_cli.geometry.camera import rays
 from dpm_cli.geometry.rigid import se3_exp, transform
 from dpm_cli.geometry.robust import weighted_median
 
-_SETTLED = 1e-8
-"""Radians and scene units below which a step is the last."""
 _WIDTH = 4.0
 """Width of the Geman-McClure weight in units of the residuals' robust deviation."""
 

@@ -27,12 +27,8 @@ class RobustFit:
 
     target_from_source: Tensor
     """(..., 4, 4) rigid or similarity."""
-    weights: Tensor
-    """(..., N) final weight of each match, the given one times the robust one."""
     residual: Tensor
     """(..., N) distance after the fit, in target units."""
-    inliers: Tensor
-    """(...) share of the given weight that the robust weights kept, 0..1."""
 
 
 def fit_similarity(
@@ -68,7 +64,6 @@ def fit_robust(
     fit = _fit(source, target, given, scale)
     residual = (transform(fit, source) - target).norm(dim=-1)
     width = residual.amax(-1, keepdim=True)
-    robust = torch.ones_like(given)
     floor = 1e-12 * (target.abs().amax((-1, -2))[..., None] + 1e-30)
     for _ in range(iterations):
         deviation = weighted_median(residual, given)[..., None]
@@ -78,8 +73,7 @@ def fit_robust(
         robust = (width**2 / (width**2 + residual**2)) ** 2
         fit = _fit(source, target, given * robust, scale)
         residual = (transform(fit, source) - target).norm(dim=-1)
-    kept = (given * robust).sum(-1) / given.sum(-1)
-    return RobustFit(fit, given * robust, residual, kept)
+    return RobustFit(fit, residual)
 
 
 def _fit(source: Tensor, target: Tensor, weights: Tensor | None, scale: ScaleRule) -> Tensor:

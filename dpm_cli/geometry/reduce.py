@@ -75,10 +75,7 @@ def reduce_pair(
     height, width = prediction.points.shape[-3:-1]
     finite = prediction.points.isfinite().all(-1, keepdim=True)
     points = torch.where(finite, prediction.points.float(), 1.0)
-    own = torch.stack((points[:, 0, 0], points[:, 1, 1]), 1)
-    confidence = torch.stack(
-        (prediction.confidence[:, 0, 0], prediction.confidence[:, 1, 1]), 1
-    ).float()
+    own, confidence = _own_time(points), _own_time(prediction.confidence).float()
     valid = _valid(prediction, own, confidence) & finite[..., 0].all(2)
     grids = [_Grid.make(height, width, n, points.device) for n in (_FOCAL_POINTS, _POSE_POINTS)]
     usable = valid[:, :, grids[0].rows, grids[0].cols].float().mean((2, 3)).amin(1) >= _MIN_SHARE
@@ -93,12 +90,11 @@ def reduce_pair(
     own2 = transform_map(fit.cam_from_points.float(), own[:, 1])
     depth = torch.stack((own[..., 0, :, :, 2], own2[..., 2]), 1)
     valid = valid & (depth > 0) & usable[:, None, None, None]
-    landing = _landing(points, fit.cam_from_points.float(), K1.float(), K2.float())
-    own_pixels = pixel_grid(height, width, device=points.device)
-    flow = torch.stack([p for p, _ in landing], 1) - own_pixels
-    if prediction.flow is not None:
+    landing, landing_depth = _landing(points, fit.cam_from_points.float(), K1.float(), K2.float())
+    if prediction.flow is None:
+        flow = landing - pixel_grid(height, width, device=points.device)
+    else:
         flow = prediction.flow.float()
-    visible = _visible(flow, torch.stack([z for _, z in landing], 1), depth, valid)
     focal = torch.stack((K1[:, 0, 0], K2[:, 0, 0]), 1)
     return PairReduction(
         depth=torch.where(valid, depth, torch.ones_like(depth)),
@@ -110,11 +106,9 @@ def reduce_pair(
         twist_per_log_focal=fit.twist_per_log_focal,
         focal_px=focal,
         focal_sigma_log=sigma_log,
-        scene_flow=torch.stack(
-            (points[:, 0, 1] - points[:, 0, 0], points[:, 1, 0] - points[:, 1, 1]), 1
-        ),
+        scene_flow=_other_time(points) - own,
         flow=flow,
-        flow_visible=visible,
+        flow_visible=_visible(flow, landing_depth, depth, valid),
         motion=_motion(prediction, points, valid, focal),
         status=_status(prediction, usable),
     )
@@ -159,6 +153,16 @@ class _Grid:
     def take(self, maps: Tensor) -> Tensor:
         """(B, H, W, ...) to (B, N, ...)."""
         return maps[:, self.rows, self.cols].flatten(1, 2)
+
+
+def _own_time(maps: Tensor) -> Tensor:
+    """Of maps (B, view, time, ...) each view's at its own time, (B, 2, ...)."""
+    return torch.stack((maps[:, 0, 0], maps[:, 1, 1]), 1)
+
+
+def _other_time(maps: Tensor) -> Tensor:
+    """Of maps (B, view, time, ...) each view's at the other's time, (B, 2, ...)."""
+    return torch.stack((maps[:, 0, 1], maps[:, 1, 0]), 1)
 
 
 def _valid(prediction: PairPrediction, own: Tensor, confidence: Tensor) -> Tensor:
@@ -216,10 +220,11 @@ def _pose(own: Tensor, weights: Tensor, usable: Tensor, grid: _Grid, K: Tensor) 
     return replace(fit, covariance=torch.where(usable[:, None, None], fit.covariance, unknown))
 
 
-def _landing(points: Tensor, T: Tensor, K1: Tensor, K2: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Pixel (B, H, W, 2) in the other image and depth (B, H, W) there of each view's points at the other time."""
+def _landing(points: Tensor, T: Tensor, K1: Tensor, K2: Tensor) -> tuple[Tensor, Tensor]:
+    """Pixel (B, 2, H, W, 2) in the other image and depth (B, 2, H, W) there of each view's points at the other time."""
     moved = (transform_map(T, points[:, 0, 1]), points[:, 1, 0])
-    return [(project_map(p, K), p[..., 2]) for p, K in zip(moved, (K2, K1), strict=True)]
+    pixels = [project_map(p, K) for p, K in zip(moved, (K2, K1), strict=True)]
+    return torch.stack(pixels, 1), torch.stack([p[..., 2] for p in moved], 1)
 
 
 def _visible(flow: Tensor, landing_depth: Tensor, depth: Tensor, valid: Tensor) -> Tensor:
@@ -253,10 +258,8 @@ def _visible(flow: Tensor, landing_depth: Tensor, depth: Tensor, valid: Tensor) 
 def _motion(prediction: PairPrediction, points: Tensor, valid: Tensor, focal: Tensor) -> Tensor:
     if prediction.motion_logit is not None:
         return torch.where(valid, prediction.motion_logit.float().sigmoid(), 0.0)
-    start = torch.stack((points[:, 0, 0], points[:, 1, 1]), 1)
-    end = torch.stack((points[:, 0, 1], points[:, 1, 0]), 1)
     confidence = prediction.confidence.float().amin(2)
-    return motion_score(start, end, confidence, valid, focal)
+    return motion_score(_own_time(points), _other_time(points), confidence, valid, focal)
 
 
 def _status(prediction: PairPrediction, usable: Tensor) -> tuple[str, ...]:

@@ -119,19 +119,24 @@ def predict_pairs(
             try:
                 prediction = _predict(cache, pairs[start:stop], predictor, device, dtype)
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                if stop - start == 1:
-                    raise MemoryExhaustedError(
-                        "out of memory for a single pair: use a smaller --size or --device cpu"
-                    ) from None
-                size = (stop - start) // 2
+                size = _smaller_batch(error, stop - start, device)
                 reporter.note(f"out of memory: going on with {size} pairs at a time")
-                if device.type == "cuda":
-                    torch.cuda.empty_cache()
                 continue
             yield Chunk(start, stop, prediction)
             start = stop
+
+
+def _smaller_batch(error: Exception, pairs: int, device: torch.device) -> int:
+    """Half of the pairs that did not fit; raises what is no lack of memory, and where one pair does not fit."""
+    if not is_out_of_memory(error):
+        raise error
+    if pairs == 1:
+        raise MemoryExhaustedError(
+            "out of memory for a single pair: use a smaller --size or --device cpu"
+        ) from None
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return pairs // 2
 
 
 def _predict(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dpm_cli.clip_store import fingerprint
-from dpm_cli.config import ReconstructSettings, RunTarget
+from dpm_cli.config import NOT_OF_NUMBERS, ReconstructSettings, RunTarget
 from dpm_cli.export import write_run_outputs
 from dpm_cli.pipeline.compute import Machine, compute
 from dpm_cli.pipeline.disk import require_space
@@ -61,11 +61,8 @@ def run_target(
     files = tuple(clip_files(list(target.inputs)))
     identity = {"fingerprint": fingerprint(files), "digest": settings.digest()}
     state = examine_folder(target.folder, **identity, **vars(rights))
-    outputs = {
-        "formats": list(settings.formats),
-        "min_confidence": settings.min_confidence,
-        "motion_threshold": settings.motion_threshold,
-    }
+    outputs = {name: getattr(settings, name) for name in NOT_OF_NUMBERS}
+    outputs["formats"] = list(settings.formats)
     same = state.manifest.get("outputs") == outputs and "outputs" in state.manifest["stages"]
     bad = [] if state.action == "fresh" else changed_files(target.folder)
     if state.action == "done" and same and not bad:
@@ -91,19 +88,26 @@ def run_target(
         repair = same and state.action == "done"
         formats = formats_of(bad) if repair else settings.formats
         with watch.time("write"):
-            sequence = Sequence4D.open(target.folder, settings.motion_threshold)
-            writer.manifest["quality"] = run_quality(sequence)
-            write_run_outputs(
-                sequence,
-                target.folder,
-                formats,
-                min_confidence=settings.min_confidence,
-                reporter=reporter,
-            )
-            for path in output_files(target.folder):
-                writer.record(path)
+            _write_outputs(target.folder, settings, formats, writer, reporter)
         writer.manifest["outputs"] = outputs
         writer.manifest["timings_s"] = {**writer.manifest.get("timings_s", {}), **watch.seconds}
         writer.stage_done("outputs")
     reporter.detail(", ".join(f"{k} {v:.1f} s" for k, v in watch.seconds.items()))
     return FinishedRun(target.folder, summary(target.folder, writer.manifest))
+
+
+def _write_outputs(
+    folder: Path,
+    settings: ReconstructSettings,
+    formats: tuple[str, ...],
+    writer: RunWriter,
+    reporter: Reporter,
+) -> None:
+    """What is made from the frames: the numbers about the run, and the files that the user asked for."""
+    sequence = Sequence4D.open(folder, settings.motion_threshold)
+    writer.manifest["quality"] = run_quality(sequence)
+    write_run_outputs(
+        sequence, folder, formats, min_confidence=settings.min_confidence, reporter=reporter
+    )
+    for path in output_files(folder):
+        writer.record(path)

@@ -60,8 +60,6 @@ class PairPose:
     """(B, 2) standard deviation of rotation and of translation direction, radians."""
     noise: Tensor
     """(B,) spread of the whitened residuals; 1 where the flow's covariance is right."""
-    gric: Tensor
-    """(B, 2) mean criterion per match of the moving and of the turning model."""
     status: tuple[str, ...]
     """ok, rotation, still or untextured."""
 
@@ -76,15 +74,10 @@ def estimate(matches: Matches, focal_px: Tensor) -> PairPose:
     unseen = epipolar.behind(R, t, matches, focal_px)[..., None]
     explained = move.residuals.masked_fill(unseen, UNEXPLAINED)
     noise = move.noise.clamp_min(LEAST_NOISE)
-    gric = torch.stack(
-        (
-            _gric(explained, weight, noise, dimension=3, parameters=5),
-            _gric(turn.residuals, weight, noise, dimension=2, parameters=3),
-        ),
-        1,
-    )
+    moves = _gric(explained, weight, noise, dimension=3, parameters=5)
+    turns = _gric(turn.residuals, weight, noise, dimension=2, parameters=3)
     share = only_moving_explains(explained, turn.residuals, weight, noise)
-    moving = (gric[:, 0] < gric[:, 1]) & (share > PARALLAX_SHARE)
+    moving = (moves < turns) & (share > PARALLAX_SHARE)
     shift = rigid.so3_angle(turn.state["rotation"]) * focal_px
     enough = (weight > 0).sum(1) >= ENOUGH
     status = tuple(
@@ -101,7 +94,6 @@ def estimate(matches: Matches, focal_px: Tensor) -> PairPose:
         torch.where(moving[:, None], t, torch.zeros_like(t)),
         sigma,
         move.noise,
-        gric,
         status,
     )
 

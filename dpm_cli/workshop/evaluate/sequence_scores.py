@@ -39,8 +39,6 @@ class SequenceScore:
     values: dict[str, float]
     depth_pixels: int
     """Valid pixels behind the depth metrics."""
-    scale: float
-    """truth = scale * result, from depth, else from the cameras."""
 
 
 def score_sequence(result: Sequence4D, truth: SequenceTruth) -> SequenceScore:
@@ -74,7 +72,7 @@ def score_sequence(result: Sequence4D, truth: SequenceTruth) -> SequenceScore:
         | score_scene_flow(matched, scale)
         | score_tracks(matched)
     )
-    return SequenceScore({k: float(v) for k, v in values.items() if np.isfinite(v)}, pixels, scale)
+    return SequenceScore({k: float(v) for k, v in values.items() if np.isfinite(v)}, pixels)
 
 
 def _score_depth(matched: MatchedSequence) -> tuple[dict[str, float], int, float]:
@@ -214,8 +212,8 @@ def _score_clouds(matched: MatchedSequence, world: np.ndarray) -> dict[str, floa
     cloud = np.concatenate(found) @ world[:3, :3].T + world[:3, 3]
     errors = cloud_errors(cloud, np.concatenate(exact))
     return {
-        "cloud_accuracy": errors.accuracy_median,
-        "cloud_completeness": errors.completeness_median,
+        "cloud_accuracy": errors.accuracy,
+        "cloud_completeness": errors.completeness,
     }
 
 

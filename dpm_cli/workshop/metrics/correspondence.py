@@ -14,7 +14,6 @@ class MatchErrors:
     within_1px: float
     within_3px: float
     within_5px: float
-    median_px: float
     count: int
     """Matches that were judged."""
 
@@ -31,6 +30,6 @@ def match_errors(
     truth = pixels_1[judged] + flow[y, x][judged]
     error = length(pixels_2[judged] - truth)
     if not error.size:
-        return MatchErrors(np.nan, np.nan, np.nan, np.nan, 0)
+        return MatchErrors(np.nan, np.nan, np.nan, 0)
     one, three, five = (float((error <= limit).mean()) for limit in (1, 3, 5))
-    return MatchErrors(one, three, five, float(np.median(error)), int(error.size))
+    return MatchErrors(one, three, five, int(error.size))

@@ -38,8 +38,6 @@ class DepthErrors:
     """mean |d - g| / g, without unit."""
     delta_1_25: float
     """Fraction of pixels with max(d / g, g / d) < 1.25."""
-    rmse: float
-    """Root mean square of d - g in scene units."""
     pixels: int
 
 
@@ -47,16 +45,11 @@ def depth_errors(depth: np.ndarray, truth: np.ndarray, valid: np.ndarray) -> Dep
     """Errors of `depth` against `truth` where `valid`; all of one shape, depth already aligned."""
     d, g = depth[valid].astype(np.float64), truth[valid].astype(np.float64)
     if not d.size:
-        return DepthErrors(np.nan, np.nan, np.nan, 0)
+        return DepthErrors(np.nan, np.nan, 0)
     error = np.abs(d - g)
     positive = np.maximum(d, _SMALLEST)
     ratio = np.maximum(positive / g, g / positive)
-    return DepthErrors(
-        float((error / g).mean()),
-        float((ratio < 1.25).mean()),
-        float(np.sqrt((error**2).mean())),
-        d.size,
-    )
+    return DepthErrors(float((error / g).mean()), float((ratio < 1.25).mean()), d.size)
 
 
 def median_scale(depth: np.ndarray, truth: np.ndarray, valid: np.ndarray) -> DepthFit:
@@ -95,19 +88,6 @@ def lad_scale_shift(depth: np.ndarray, truth: np.ndarray, valid: np.ndarray) -> 
     found = minimize_scalar(cost, bracket=bracket, tol=1e-9)
     scale = float(found["x"])  # pyright: ignore[reportIndexIssue]
     return DepthFit(scale, float(np.median(g - scale * d)))
-
-
-def scale_spread(depth: np.ndarray, truth: np.ndarray, valid: np.ndarray) -> float:
-    """How much the best scale wanders over the frames of a sequence: std of the log of the per-frame median scale.
-
-    `depth`, `truth`, `valid` (T, H, W); frames without a valid pixel are left out. 0.01 = about 1 % drift.
-    """
-    logs = [
-        np.log(median_scale(d, g, v).scale)
-        for d, g, v in zip(depth, truth, valid, strict=True)
-        if v.any()
-    ]
-    return float(np.std(logs)) if logs else float("nan")
 
 
 def fill(depth: np.ndarray, predicted: np.ndarray) -> np.ndarray:

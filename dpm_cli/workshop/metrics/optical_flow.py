@@ -17,8 +17,7 @@ class FlowErrors:
     fl: float
     """KITTI's Fl: fraction of pixels that are off by more than 3 px and by more than 5 % of the true length."""
     within_1px: float
-    within_3px: float
-    within_5px: float
+    """Fraction of pixels."""
 
 
 def flow_errors(flow: np.ndarray, truth: np.ndarray, valid: np.ndarray) -> FlowErrors:
@@ -26,7 +25,5 @@ def flow_errors(flow: np.ndarray, truth: np.ndarray, valid: np.ndarray) -> FlowE
     error = length(flow.astype(np.float64) - truth)
     size = length(truth.astype(np.float64))
     wrong = (error > 3) & (error > 0.05 * size)
-    within = [masked_mean((error <= limit).astype(np.float32), valid) for limit in (1, 3, 5)]
-    return FlowErrors(
-        masked_mean(error, valid), masked_mean(wrong.astype(np.float32), valid), *within
-    )
+    shares = [masked_mean(m.astype(np.float32), valid) for m in (wrong, error <= 1)]
+    return FlowErrors(masked_mean(error, valid), *shares)

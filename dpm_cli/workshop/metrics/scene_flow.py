@@ -22,8 +22,6 @@ class SceneFlowErrors:
     """Fraction with error < 0.05 units or < 5 % of the true length (FlowNet3D's AccS)."""
     acc_relaxed: float
     """Fraction with error < 0.1 units or < 10 % (AccR)."""
-    outliers: float
-    """Fraction with error > 0.3 units or > 10 %."""
     size_ratio: float
     """Mean error / mean true length: 1 = no better than saying that nothing moves."""
 
@@ -33,14 +31,13 @@ def scene_flow_errors(flow: np.ndarray, truth: np.ndarray, valid: np.ndarray) ->
     error = length(flow[valid].astype(np.float64) - truth[valid])
     size = length(truth[valid].astype(np.float64))
     if not error.size:
-        return SceneFlowErrors(*[np.nan] * 5)
+        return SceneFlowErrors(*[np.nan] * 4)
     relative = error / np.maximum(size, 1e-12)
     mean_length = float(size.mean())
     return SceneFlowErrors(
         epe=float(error.mean()),
         acc_strict=float(((error < 0.05) | (relative < 0.05)).mean()),
         acc_relaxed=float(((error < 0.1) | (relative < 0.1)).mean()),
-        outliers=float(((error > 0.3) | (relative > 0.1)).mean()),
         size_ratio=float(error.mean() / mean_length) if mean_length > 0 else np.nan,
     )
 

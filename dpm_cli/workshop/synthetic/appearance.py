@@ -1,6 +1,6 @@
 """Materials, light, sky and film of scenes, drawn from their seeds.
 
-A material row has MATERIAL numbers: colour matrix 3 x 3 and bias 3 (albedo = matrix @ texel + bias), texels per scene
+A material row has 21 numbers: colour matrix 3 x 3 and bias 3 (albedo = matrix @ texel + bias), texels per scene
 unit of the two layers, their offsets (u1, v1, u2, v2), weight of the detail layer, specular strength and sharpness.
 """
 
@@ -11,7 +11,6 @@ from dpm_cli.workshop.synthetic import textures
 from dpm_cli.workshop.synthetic.scene import Film, Looks
 from dpm_cli.workshop.synthetic.seeds import Draw, seed_split
 
-MATERIAL = 21
 _TEXELS_ACROSS = 240.0
 """Texture cells across the image's width at an object's usual distance, before scatter."""
 

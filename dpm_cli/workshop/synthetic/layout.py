@@ -55,7 +55,7 @@ def draw_room(draw: Draw, distance: Tensor, floor: Tensor) -> tuple[Room, Tensor
     )
 
 
-def _places(draw: Draw, name: str, n: int, stage: Stage, radius_y: Tensor, angular: Tensor):
+def _places(draw: Draw, name: str, n: int, stage: Stage, radius_y: Tensor):
     """Centres (B, n, 3) in the first camera's view; radius_y (B, n) is the half height per unit of depth."""
     depth = stage.distance[:, None] * draw.log_uniform(name + "/depth", n, low=0.55, high=2.2)
     half = 0.5 / stage.focal[:, None]
@@ -146,7 +146,7 @@ def _statics(draw: Draw, stage: Stage) -> dict[str, Tensor]:
     """Clutter that stands still."""
     n = STATICS
     relative = _sizes(draw, "static", n, stage.focal, 0.04, 0.22)
-    centre, depth, rests = _places(draw, "static", n, stage, relative[..., 1], stage.focal)
+    centre, depth, rests = _places(draw, "static", n, stage, relative[..., 1])
     rows = _blank(draw, n) | _shapes(draw, "static", n)
     tumbled = draw.normal("static/attitude", n, 3) * torch.where(rests, 0.05, 1.0)[..., None]
     upright = torch.stack((0 * depth, draw.uniform("static/yaw", n, high=6.28), 0 * depth), -1)
@@ -166,7 +166,7 @@ def _movers(draw: Draw, stage: Stage) -> dict[str, Tensor]:
     """Groups of a body and two limbs; single bodies where the limbs are not active."""
     g, n = GROUPS, GROUPS * PARTS
     relative = _sizes(draw, "mover", g, stage.focal, 0.05, 0.22)
-    centre, depth, rests = _places(draw, "mover", g, stage, relative[..., 1], stage.focal)
+    centre, depth, rests = _places(draw, "mover", g, stage, relative[..., 1])
     size = relative * depth[..., None]
     rows = _blank(draw, n) | _shapes(draw, "mover", n)
     rows |= {

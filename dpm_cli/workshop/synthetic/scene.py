@@ -71,7 +71,7 @@ class Looks:
     """Materials and light of B scenes."""
 
     material: Tensor
-    """(B, N + 1, MATERIAL) see `appearance.py`; the last row is the walls', row 0 the floor's."""
+    """(B, N + 1, 21) see `appearance.py`; the last row is the walls', row 0 the floor's."""
     texture_start: Tensor
     """(B, N + 1, 2) int64 offset of the two layers in `texels`."""
     sky_start: Tensor

@@ -192,14 +192,8 @@ def train(job: TrainJob) -> TrainResult:
             break
         found = run.learn(batch, progress)
         if log is not None and step % _LOG_EVERY == 0:
-            terms = {name: float(value) for name, value in found.items()}
             speed = (run.pairs - first_pairs) / (run.elapsed_s() - first_s)
-            rate = settings.rate(step, progress)
-            place = {"step": step, "pairs": run.pairs, "seconds": run.elapsed_s()}
-            log.add(place | {"rate": rate, "speed": speed} | terms)
-            shown = job.recipe.shown
-            line = f"{speed:.1f} pairs/s  loss {terms['loss']:.3f}  {shown} {terms[shown]:.3f}"
-            job.report(line, progress)
+            _report(run, log, step, progress, speed, found)
         if run.step % settings.validate_every == 0 and scores_log is not None:
             _validate(run, scores_log)
         if run.step % settings.checkpoint_every == 0:
@@ -211,6 +205,18 @@ def train(job: TrainJob) -> TrainResult:
     elapsed = run.elapsed_s()
     speed = (run.pairs - first_pairs) / max(elapsed - first_s, 1e-9)
     return TrainResult(job.folder, run.step, run.pairs, elapsed, speed, run.skipped, run.scores)
+
+
+def _report(
+    run: _Run, log: CsvLog, step: int, progress: float, speed: float, found: dict[str, Tensor]
+) -> None:
+    """A row of the log, and a line for people."""
+    terms = {name: float(value) for name, value in found.items()}
+    place = {"step": step, "pairs": run.pairs, "seconds": run.elapsed_s()}
+    log.add(place | {"rate": run.settings.rate(step, progress), "speed": speed} | terms)
+    shown = run.job.recipe.shown
+    line = f"{speed:.1f} pairs/s  loss {terms['loss']:.3f}  {shown} {terms[shown]:.3f}"
+    run.job.report(line, progress)
 
 
 def _validate(run: _Run, log: CsvLog) -> None:
