@@ -10,8 +10,9 @@ Importing this package is cheap; torch is loaded when work starts.
 """
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
+
+from dpm_cli.version import __version__
 
 if TYPE_CHECKING:
     from dpm_cli.config import ClipSettings, ReconstructSettings
@@ -19,11 +20,6 @@ if TYPE_CHECKING:
     from dpm_cli.pipeline import reconstruct
     from dpm_cli.predictors import load_predictor
     from dpm_cli.sequence import FrameResult, Sequence4D
-
-try:
-    __version__ = version("dpm-cli")
-except PackageNotFoundError:
-    __version__ = "0+unknown"
 
 __all__ = [
     "ClipSettings",

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dpm_cli import __version__
 from dpm_cli.devices import free_memory_bytes, pick_device
+from dpm_cli.version import __version__
 
 
 @dataclass(frozen=True)

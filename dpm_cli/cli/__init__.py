@@ -37,7 +37,7 @@ app = typer.Typer(
 
 def _version(value: bool) -> None:
     if value:
-        from dpm_cli import __version__
+        from dpm_cli.version import __version__
 
         emit(f"dpm {__version__}")
         raise typer.Exit

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from dpm_cli import __version__
 from dpm_cli.config import ExportOptions
 from dpm_cli.errors import InputError
 from dpm_cli.export.agreement import agreement
 from dpm_cli.export.open3d_clouds import estimate_normals, standing_alone, voxel_average
 from dpm_cli.formats.ply import PointCloud
 from dpm_cli.sequence import FrameResult, Sequence4D
+from dpm_cli.version import __version__
 
 CLIP_POINTS = 1_000_000
 """Points of a cloud of the whole clip where the user names no number."""

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dpm_cli import __version__
 from dpm_cli.config import ExportOptions
 from dpm_cli.errors import InputError
 from dpm_cli.export.clouds import comments
@@ -20,6 +19,7 @@ from dpm_cli.formats.scene import PointScene
 from dpm_cli.formats.trajectory import Trajectory, write_tum
 from dpm_cli.objects import Objects, find_objects
 from dpm_cli.sequence import Sequence4D
+from dpm_cli.version import __version__
 
 _SOFT = 0.25
 """Median distance from the rigid motion, as a share of the way, above which an object is called soft."""

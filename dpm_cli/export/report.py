@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dpm_cli import __version__
 from dpm_cli.config import ExportOptions
 from dpm_cli.export.preview import colour_scale, contact_sheet, still_pictures, stills_of
 from dpm_cli.export.report_pictures import path_from_above, report_cloud, turntable
 from dpm_cli.files import atomic_path
 from dpm_cli.sequence import Sequence4D, sequence_facts
+from dpm_cli.version import __version__
 
 _FEW_VALID = 0.5
 _LITTLE_CONFIDENCE = 4.0

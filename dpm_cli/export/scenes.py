@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from dpm_cli import __version__
 from dpm_cli.config import ExportOptions
 from dpm_cli.errors import InputError
 from dpm_cli.export.clouds import moving_cloud, static_cloud
@@ -13,6 +12,7 @@ from dpm_cli.formats.glb import write_glb
 from dpm_cli.formats.scene import PointScene
 from dpm_cli.formats.usd import write_usd
 from dpm_cli.sequence import Sequence4D
+from dpm_cli.version import __version__
 
 FILE_POINTS = (1_000_000, 2_000_000)
 """Still ones, and moving ones of all frames together: a glb of 48 MB."""

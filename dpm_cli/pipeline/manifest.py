@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from dpm_cli import __version__
 from dpm_cli.config import ReconstructSettings, RunTarget
 from dpm_cli.passes.pictures import Pictures
 from dpm_cli.predictors.protocol import PredictorInfo
 from dpm_cli.structures import Clip
+from dpm_cli.version import __version__
 from dpm_cli.video.bars import shown_area
 
 
