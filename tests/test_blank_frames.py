@@ -6,6 +6,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 from oracle import OraclePredictor
+from pictures import Frames
 
 from dpm_cli.config import ReconstructSettings
 from dpm_cli.export import ExportOptions, export_sequence
@@ -17,17 +18,6 @@ from dpm_cli.workshop.synthetic import render_clip, scene_seed
 
 SIZE = (64, 96)
 SETTINGS = ReconstructSettings(model="oracle", device="cpu", pairs="1,2", formats=())
-
-
-class Frames:
-    def __init__(self, images):
-        self.images = images
-
-    def __len__(self):
-        return len(self.images)
-
-    def read(self, indices):
-        return np.stack([self.images[i] for i in indices])
 
 
 @pytest.fixture(scope="module")

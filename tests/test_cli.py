@@ -7,10 +7,10 @@ import os
 import subprocess
 import sys
 
-import imageio.v3 as iio
 import numpy as np
 import pytest
 from oracle import OraclePredictor
+from pictures import write_photos
 
 from dpm_cli.cli import app, main, yield_waiting_threads
 from dpm_cli.cli.reconstruct import plan_targets
@@ -29,10 +29,7 @@ def truth():
 
 @pytest.fixture(scope="module")
 def photos(truth, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("clip")
-    for t, image in enumerate(truth.images[0].permute(0, 2, 3, 1).numpy()):
-        iio.imwrite(folder / f"{t}.png", image)
-    return folder
+    return write_photos(tmp_path_factory.mktemp("clip"), truth)
 
 
 @pytest.fixture(autouse=True)
@@ -207,7 +204,15 @@ def test_user_errors_are_one_line_with_the_right_code(
 def test_flow_of_two_images(dpm, photos, truth, tmp_path):
     pair = tmp_path / "pair"
     code, out, _ = dpm(
-        "flow", photos / "0.png", photos / "1.png", "-o", pair, "--model", "oracle", "--json", "-q"
+        "flow",
+        photos / "000.png",
+        photos / "001.png",
+        "-o",
+        pair,
+        "--model",
+        "oracle",
+        "--json",
+        "-q",
     )
     assert code == 0
     summary = json.loads(out)
@@ -226,7 +231,7 @@ def test_flow_of_two_images(dpm, photos, truth, tmp_path):
     assert (pair / "preview" / "contact_sheet.png").is_file()
     assert not (pair / ".dpm_pair").exists()
     code, _, err = dpm(
-        "flow", photos / "0.png", photos / "1.png", "-o", pair, "--model", "oracle", "-q"
+        "flow", photos / "000.png", photos / "001.png", "-o", pair, "--model", "oracle", "-q"
     )
     assert code == 2
     assert "--overwrite" in err

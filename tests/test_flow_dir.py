@@ -1,9 +1,9 @@
 """`--flow-dir`: optical flow of the user's own takes the place of the measured one in a whole run."""
 
-import imageio.v3 as iio
 import numpy as np
 import pytest
 from oracle import OraclePredictor
+from pictures import write_photos
 from typer.testing import CliRunner
 
 from dpm_cli.cli import app
@@ -23,8 +23,7 @@ def clip(tmp_path_factory):
     """Rendered frames in one folder, and their exact flow in another."""
     truth = render_clip(scene_seed("test", 1), FRAMES, SIZE, camera="orbit")
     photos, flow = tmp_path_factory.mktemp("photos"), tmp_path_factory.mktemp("flow")
-    for t, image in enumerate(truth.images[0].permute(0, 2, 3, 1).numpy()):
-        iio.imwrite(photos / f"{t:03d}.png", image)
+    write_photos(photos, truth)
     for t in range(FRAMES - 1):
         both = truth.pair(t, t + 1).flow[0].numpy()
         names = f"fwd_{t:06d}_{t + 1:06d}", f"bwd_{t + 1:06d}_{t:06d}"

@@ -1,13 +1,13 @@
 """The geometric predictor on images of textured rectangles with exact truth."""
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import plane_world as world
 import pytest
 import torch
+from pictures import Frames
 
 from dpm_cli.focal import FocalEstimate
 from dpm_cli.focal.clip import PRIOR_FOV_DEG, PRIOR_SIGMA, find_focal, on_guess
@@ -31,19 +31,6 @@ CASES = {
     "still": (HOME, 3),
     "same": (HOME, 0),
 }
-
-
-@dataclass(frozen=True)
-class Frames:
-    """Images (T, H, W, 3) u8 as a frame reader."""
-
-    images: np.ndarray
-
-    def __len__(self):
-        return len(self.images)
-
-    def read(self, indices):
-        return self.images[list(indices)]
 
 
 def clip_of(images: np.ndarray) -> Clip:

@@ -9,11 +9,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import imageio.v3 as iio
 import numpy as np
 import pytest
 from interruptions import contents, differences
 from oracle import OraclePredictor
+from pictures import write_photos
 from video_files import Notes
 
 from dpm_cli.checked_array import save_checked
@@ -38,8 +38,7 @@ GEOMETRIC = ReconstructSettings(model="geometric", device="cpu", formats=())
 def photos(tmp_path_factory):
     folder = tmp_path_factory.mktemp("photos")
     truth = render_clip(scene_seed("test", 1), FRAMES, SIZE, camera="orbit")
-    for t, image in enumerate(truth.images[0].permute(0, 2, 3, 1).numpy()):
-        iio.imwrite(folder / f"{t:03d}.png", image)
+    write_photos(folder, truth)
     LOADERS["oracle"] = lambda weights, device, dtype: OraclePredictor(truth)
     yield folder
     del LOADERS["oracle"]

@@ -1,6 +1,7 @@
 """Imports point down and never in a circle, between packages and inside them; the product never needs the workshop."""
 
 import ast
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -35,14 +36,20 @@ WORKSHOP: list[set[str]] = [
 WORKSHOP_LEVEL = {name: level for level, names in enumerate(WORKSHOP) for name in names}
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def parts(module: Path) -> tuple[str, ...]:
     return module.relative_to(PACKAGE).with_suffix("").parts
 
 
+@cache
 def imported(path: Path) -> list[tuple[tuple[str, ...], int]]:
     """Modules or names of dpm_cli that a file imports anywhere, also inside functions."""
     found = []
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
@@ -103,7 +110,7 @@ def test_no_two_public_classes_share_a_name():
     """A word means one thing."""
     places: dict[str, list[str]] = {}
     for path in FILES:
-        for node in ast.parse(path.read_text()).body:
+        for node in tree_of(path).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places.setdefault(node.name, []).append(".".join(parts(path)))
     assert {name: where for name, where in places.items() if len(where) > 1} == {}

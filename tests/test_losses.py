@@ -8,6 +8,7 @@ import pytest
 import torch
 from toy_pairs import toy_pairs
 
+from dpm_cli.geometry.rigid import so3_log
 from dpm_cli.network.mini import MiniOutput
 from dpm_cli.structures import PairTruth
 from dpm_cli.workshop.losses import (
@@ -30,11 +31,6 @@ def perfect(truth: PairTruth, scale: float = 1.0) -> MiniOutput:
     points = truth.points / median_norm(truth.points, truth.valid)[:, None, None, None, None, None]
     norm = median_norm(truth.points, truth.valid)
     R, t = truth.cam2_from_cam1[:, :3, :3], truth.cam2_from_cam1[:, :3, 3]
-    skew = (
-        torch.stack((R[:, 2, 1] - R[:, 1, 2], R[:, 0, 2] - R[:, 2, 0], R[:, 1, 0] - R[:, 0, 1]), 1)
-        / 2
-    )
-    vector = skew * (skew.norm(dim=1).asin() / skew.norm(dim=1))[:, None]
     sign = torch.where(truth.moving, 20.0, -20.0)
     return MiniOutput(
         points=points * scale,
@@ -44,13 +40,13 @@ def perfect(truth: PairTruth, scale: float = 1.0) -> MiniOutput:
         motion_logit=sign,
         valid_logit=torch.full(truth.moving.shape, 20.0),
         log_focal=(truth.intrinsics[:, 0, 0, 0] / ((32**2 + 48**2) ** 0.5 / 2)).log(),
-        pose_guess=torch.cat((vector, t / norm[:, None] * scale), 1),
-        pose=torch.zeros(()),
+        pose_guess=torch.cat((so3_log(R), t / norm[:, None] * scale), 1),
+        pose=torch.zeros(len(norm), 6),
         flow=truth.flow,
         log_flow_error=torch.full((len(norm), 2, 8, 12), 0.05).log(),
         coarse_log_depth=points[:, :, 0, 4::8, 4::8, 2].log(),
-        maps=torch.zeros(()),
-        focal=torch.zeros(()),
+        maps=torch.zeros(len(norm), 2, 11, 32, 48),
+        focal=torch.ones(len(norm)),
     )
 
 

@@ -7,10 +7,10 @@ import signal
 import subprocess
 import sys
 
-import imageio.v3 as iio
 import numpy as np
 import pytest
 from oracle import OraclePredictor
+from pictures import write_photos
 
 from dpm_cli.cli import main
 from dpm_cli.clip_store import ClipStoreWriter
@@ -32,10 +32,7 @@ def truth():
 
 @pytest.fixture(scope="module")
 def photos(truth, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("good")
-    for t, image in enumerate(truth.images[0].permute(0, 2, 3, 1).numpy()):
-        iio.imwrite(folder / f"{t}.png", image)
-    return folder
+    return write_photos(tmp_path_factory.mktemp("good"), truth)
 
 
 @pytest.fixture

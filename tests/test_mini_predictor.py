@@ -1,11 +1,11 @@
 """dpm-mini as a predictor: any size, batches, given cameras, status, and its weights file."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from pictures import Frames
 from safetensors.torch import load_file, save_file
 from toy_pairs import toy_pairs
 
@@ -42,17 +42,6 @@ def predictor() -> MiniPredictor:
 
 def predict(predictor: MiniPredictor, first: torch.Tensor, second: torch.Tensor):
     return predictor.predict(predictor.encode(first), predictor.encode(second))
-
-
-@dataclass
-class Frames:
-    images: np.ndarray
-
-    def __len__(self):
-        return len(self.images)
-
-    def read(self, indices):
-        return self.images[list(indices)]
 
 
 def clip_of(images: np.ndarray) -> Clip:

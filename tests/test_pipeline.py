@@ -7,6 +7,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 from oracle import OraclePredictor
+from pictures import write_photos
 from truth_arrays import sequence_arrays
 
 from dpm_cli.config import ClipSettings, ReconstructSettings
@@ -30,10 +31,7 @@ def truth():
 
 @pytest.fixture(scope="module")
 def photos(truth, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("photos")
-    for t, image in enumerate(truth.images[0].permute(0, 2, 3, 1).numpy()):
-        iio.imwrite(folder / f"{t:03d}.png", image)
-    return folder
+    return write_photos(tmp_path_factory.mktemp("photos"), truth)
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import imageio.v3 as iio
 import numpy as np
 import oracle_prior
 import pytest
 from oracle import OraclePredictor
+from pictures import write_photos
 from truth_arrays import sequence_arrays
 
 from dpm_cli.config import ReconstructSettings
@@ -46,10 +46,7 @@ def truth():
 
 @pytest.fixture(scope="module")
 def photos(truth, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("photos")
-    for t, image in enumerate(truth.images[0].permute(0, 2, 3, 1).numpy()):
-        iio.imwrite(folder / f"{t:03d}.png", image)
-    return str(folder)
+    return str(write_photos(tmp_path_factory.mktemp("photos"), truth))
 
 
 @pytest.fixture(autouse=True)

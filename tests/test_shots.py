@@ -1,18 +1,8 @@
 import cv2
 import numpy as np
+from pictures import Frames
 
 from dpm_cli.passes.shots import detect_shots
-
-
-class Frames:
-    def __init__(self, images):
-        self.images = images
-
-    def __len__(self):
-        return len(self.images)
-
-    def read(self, indices):
-        return np.stack([self.images[i] for i in indices])
 
 
 def textured(seed, tint):

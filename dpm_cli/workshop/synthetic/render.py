@@ -115,9 +115,10 @@ def render_world(
 def _undeveloped(
     world: World, motion: Motion, times: Tensor, K: Tensor, depth: Tensor, slot: Tensor
 ) -> ClipTruth:
-    """Truth of rendered frames, its images still empty."""
+    """Truth of rendered frames, its images still black."""
+    black = torch.zeros((), dtype=torch.uint8, device=times.device)
     return ClipTruth(
-        images=torch.empty(*times.shape, 0, device=times.device),
+        images=black.expand(*times.shape, 3, *depth.shape[-2:]),
         depth=depth,
         object_id=slot.to(torch.int16),
         intrinsics=K[:, None].expand(-1, times.shape[1], -1, -1),
