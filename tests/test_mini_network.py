@@ -140,7 +140,10 @@ def test_upsampling_keeps_constants_and_follows_the_images_edges():
 
 
 def test_the_shipped_weights_say_what_they_said_when_they_were_trained():
-    """Stored when training ended: the geometry inside the network may be rewritten, but must not change."""
+    """Stored when training ended: the geometry inside the network may be rewritten, but must not change.
+
+    Compared as a whole: single pixels differ by some 1e-4 of the mean between processors.
+    """
     stored = np.load(Path(__file__).parent / "data" / "mini_reference.npz")
     truth = toy_pairs(3, (64, 96), torch.Generator().manual_seed(9))
     known = torch.tensor((0.0, 60.0, 0.0))
@@ -149,5 +152,5 @@ def test_the_shipped_weights_say_what_they_said_when_they_were_trained():
     for name in stored.files:
         found = getattr(out, name)
         found = found[..., ::8, ::8, :] if name in ("points", "displacement") else found
-        error = (found - torch.from_numpy(stored[name])).abs().max() / found.abs().mean()
-        assert error < 2e-4, f"{name}: {error:.1e}"
+        error = (found - torch.from_numpy(stored[name])).norm() / found.norm()
+        assert error < 5e-5, f"{name}: {error:.1e}"
