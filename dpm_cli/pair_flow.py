@@ -18,11 +18,14 @@ from dpm_cli.files import atomic_path, write_json
 from dpm_cli.formats.flo import FlowField, read_flo, write_flo
 from dpm_cli.geometry.matches import Correspondences, mutual_matches
 from dpm_cli.matching.at_source import flow_at_source
+from dpm_cli.matching.choice import Both
+from dpm_cli.matching.user_flow import UserFlow
 from dpm_cli.pipeline import reconstruct_many
 from dpm_cli.pipeline.lock import folder_lock
 from dpm_cli.pipeline.run_state import is_empty
 from dpm_cli.progress import Reporter
 from dpm_cli.sequence import Sequence4D, read_manifest
+from dpm_cli.video.bars import Area
 from dpm_cli.video.images import read_image
 
 WORK = ".dpm_pair"
@@ -67,7 +70,7 @@ def _flow(
         with atomic_path(folder / "matches.npz") as path:
             np.savez(path, **vars(matches))
         export_npz(sequence, folder / "flow.npz", ExportOptions())
-        _write_flows((image_a, image_b), work, folder)
+        _write_flows((image_a, image_b), settings, work, folder)
         _move_pictures(work / "preview", folder / "preview")
         manifest = read_manifest(work)
         assert manifest is not None
@@ -77,26 +80,37 @@ def _flow(
     return {**run.summary, "run": str(folder), "matches": len(matches.distance)}
 
 
-def _write_flows(images: tuple[Path, Path], work: Path, folder: Path) -> None:
-    """The run's flow files; measured flow is measured again at the source's size, wherever they know any.
+def _write_flows(
+    images: tuple[Path, Path], settings: ReconstructSettings, work: Path, folder: Path
+) -> None:
+    """The run's flow files; flow that was measured or given is made at the source's size, wherever they know any.
 
     Hidden points have it too, interpolated along the image's edges: by truth that is as good there as projected points.
     """
     names = ("fwd", "fwd_000000_000001"), ("bwd", "bwd_000001_000000")
     manifest = read_manifest(work)
     assert manifest is not None
-    if manifest["flow"] != "measured":
+    if manifest["flow"] == "predicted":
         for name, source in names:
             (work / "flow" / f"{source}.flo").replace(folder / f"{name}.flo")
         return
-    x, y, width, height = manifest["source_area"]
-    area = slice(y, y + height), slice(x, x + width)
-    measured = flow_at_source(*(read_image(image)[area] for image in images))
-    for (name, source), flow in zip(names, measured, strict=True):
+    area = Area(*manifest["source_area"])
+    found = _flow_at_source(images, area, settings.flow_dir)
+    for (name, source), flow in zip(names, found, strict=True):
         field = read_flo(work / "flow" / f"{source}.flo")
         full = field.flow.copy()
-        full[area] = flow
+        full[area.part] = flow
         write_flo(folder / f"{name}.flo", FlowField(full, field.valid))
+
+
+def _flow_at_source(images: tuple[Path, Path], area: Area, flow_dir: str | None) -> Both:
+    """Flow (h, w, 2) both ways of the part of two images that shows a picture: the user's, else measured."""
+    first, second = (read_image(image) for image in images)
+    if flow_dir is None:
+        return flow_at_source(first[area.part], second[area.part])
+    given = UserFlow(Path(flow_dir), (0, 1), first.shape[:2], area).read(0, 1, area.size)
+    assert given is not None, "checked before the run"
+    return given
 
 
 def correspondences(sequence: Sequence4D) -> Correspondences:

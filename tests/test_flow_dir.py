@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from dpm_cli.cli import app
 from dpm_cli.config import ReconstructSettings
 from dpm_cli.errors import InputError, UsageError
-from dpm_cli.formats.flo import FlowField, write_flo
+from dpm_cli.formats.flo import FlowField, read_flo, write_flo
 from dpm_cli.pipeline import reconstruct
 from dpm_cli.predictors import LOADERS
 from dpm_cli.sequence import Sequence4D
@@ -45,6 +45,27 @@ def test_a_run_has_the_flow_that_was_given(clip, tmp_path):
         seen = pair.visible[0, 0].numpy() & run.frame(t).valid
         error = np.linalg.norm(run.frame(t).flow_fwd - pair.flow[0, 0].numpy(), axis=-1)
         assert np.quantile(error[seen], 0.9) < 1e-3
+
+
+def test_a_pair_has_the_flow_that_was_given_at_the_size_of_its_images(clip, tmp_path):
+    photos, flow, truth = clip
+    pair = [str(photos / f"{t:03d}.png") for t in (0, 1)]
+    arguments = [
+        "flow",
+        *pair,
+        "-o",
+        str(tmp_path / "pair"),
+        "--model",
+        "geometric",
+        "--size",
+        "48",
+    ]
+    done = CliRunner().invoke(app, [*arguments, "--flow-dir", str(flow), "-q"])
+    assert done.exit_code == 0, done.output
+    for name, exact in zip(("fwd", "bwd"), truth.pair(0, 1).flow[0].numpy(), strict=True):
+        found = read_flo(tmp_path / "pair" / f"{name}.flo")
+        assert found.valid.mean() > 0.5
+        np.testing.assert_array_equal(found.flow[found.valid], exact[found.valid])
 
 
 def test_a_missing_file_is_one_line_before_anything_is_predicted(clip, tmp_path):

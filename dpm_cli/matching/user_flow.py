@@ -74,10 +74,7 @@ class UserFlow:
                 f"--flow-dir: {path} is {width}x{height}, the video {self.source_size[1]}x{self.source_size[0]}"
             )
         if found == self.source_size:
-            part = (
-                slice(self.area.y, self.area.y + self.area.height),
-                slice(self.area.x, self.area.x + self.area.width),
-            )
+            part = self.area.part
             field = FlowField(field.flow[part], field.valid[part])
         if not field.valid.any() or not np.isfinite(field.flow[field.valid]).all():
             raise InputError(f"--flow-dir: {path} holds numbers that are not finite")

@@ -44,6 +44,11 @@ class Area:
         """(height, width)."""
         return self.height, self.width
 
+    @property
+    def part(self) -> tuple[slice, slice]:
+        """Its rows and columns, to cut it out of the source."""
+        return slice(self.y, self.y + self.height), slice(self.x, self.x + self.width)
+
     def __str__(self) -> str:
         return f"{self.x},{self.y},{self.width},{self.height}"
 
