@@ -61,10 +61,8 @@ def known_at_source(
 ) -> np.ndarray:
     """(H, W) bool at the source size by the nearest working pixel; False where the source shows bars."""
     out = np.zeros(source_size, bool)
-    area = shown_area(source_from_working, known.shape)
-    rows = slice(area.y, area.y + area.height)
-    columns = slice(area.x, area.x + area.width)
-    out[rows, columns] = nearest_to_source(known, source_from_working, source_size)[rows, columns]
+    part = shown_area(source_from_working, known.shape).part
+    out[part] = nearest_to_source(known, source_from_working, source_size)[part]
     return out
 
 
