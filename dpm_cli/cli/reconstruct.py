@@ -1,6 +1,7 @@
 """`dpm reconstruct`."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,6 +39,14 @@ def reconstruct(
     dry_run: Annotated[
         bool, _flag("--dry-run", "Print what would be done and what it would cost.")
     ] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|ADDRESS",
+            help="Spread several inputs over a Ray cluster, or over this machine's cores or GPUs (extra `ray`).",
+            rich_help_panel="Model",
+        ),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Annotated[bool, _flag("-v --verbose", "Also print timings and counts.")] = False,
@@ -58,6 +67,8 @@ def reconstruct(
 
       dpm reconstruct a.mp4 b.mp4 -o runs
 
+      dpm reconstruct videos/ -o runs --ray auto
+
       dpm reconstruct video.mp4 --dry-run
     """
     from dpm_cli.cli.console import complain, emit, reporter
@@ -73,8 +84,13 @@ def reconstruct(
             for plan in plans:
                 emit(plan.text())
         return
+    run = reconstruct_many
+    if ray is not None:
+        from dpm_cli.pipeline.ray_runs import reconstruct_on_ray
+
+        run = partial(reconstruct_on_ray, address=ray)
     try:
-        done = reconstruct_many(
+        done = run(
             targets, settings, resume=resume, overwrite=overwrite, reporter=reporter(quiet, verbose)
         )
     except UnfinishedError as error:

@@ -8,15 +8,9 @@ from pathlib import Path
 
 from dpm_cli.config import ReconstructSettings, RunTarget
 from dpm_cli.devices import pick_device, pick_dtype
-from dpm_cli.errors import (
-    AllFailedError,
-    DpmError,
-    Failure,
-    InterruptedRunError,
-    PartialResultError,
-)
-from dpm_cli.files import unwritable
+from dpm_cli.errors import DpmError
 from dpm_cli.pipeline.compute import Machine
+from dpm_cli.pipeline.outcome import Outcome, failure_of
 from dpm_cli.pipeline.run import FinishedRun, Rights, run_target
 from dpm_cli.predictors import load_predictor
 from dpm_cli.prior.choose import find_prior
@@ -74,44 +68,33 @@ def reconstruct_many(
         DpmError: the only one failed.
     """
     reporter = reporter or SilentReporter()
+    machine = load_machine(settings, reporter)
+    rights = Rights(resume, overwrite)
+    outcome = Outcome()
+    for target in targets:
+        try:
+            outcome.finished.append(run_target(target, settings, machine, rights, reporter))
+        except KeyboardInterrupt:
+            raise outcome.interrupted(target.folder) from None
+        except (DpmError, OSError) as error:
+            failure = failure_of(target, error)
+            if len(targets) == 1 or failure is None:
+                raise
+            outcome.failures.append(failure)
+            reporter.note(f"{failure.input}: {failure.error}")
+    return outcome.result()
+
+
+def load_machine(settings: ReconstructSettings, reporter: Reporter) -> Machine:
+    """The model on its device.
+
+    Raises:
+        DpmError: an unknown device or model, or weights or a prior that are not here.
+    """
     device = pick_device(settings.device)
     dtype = pick_dtype(settings.dtype, device)
     find_prior(settings.prior, device)  # what is wrong with it is said before any work
     predictor = load_predictor(settings.model, weights=settings.weights, device=device, dtype=dtype)
     for note in predictor.info.notes:
         reporter.note(note)
-    machine = Machine(predictor, device, dtype)
-    rights = Rights(resume, overwrite)
-    finished: list[FinishedRun] = []
-    failures: list[Failure] = []
-    for target in targets:
-        try:
-            finished.append(run_target(target, settings, machine, rights, reporter))
-        except KeyboardInterrupt:
-            raise InterruptedRunError(
-                f"interrupted; what was finished is kept in {target.folder}, the same command goes on",
-                finished,
-                failures,
-            ) from None
-        except (DpmError, OSError) as error:
-            failure = _failure(target, error)
-            if len(targets) == 1 or failure is None:
-                raise
-            failures.append(failure)
-            reporter.note(f"{failure.input}: {failure.error}")
-    if failures and finished:
-        raise PartialResultError(
-            f"{len(failures)} of {len(targets)} inputs failed", finished, failures
-        )
-    if failures:
-        raise AllFailedError(f"all {len(targets)} inputs failed", failures)
-    return finished
-
-
-def _failure(target: RunTarget, error: DpmError | OSError) -> Failure | None:
-    """What is wrong with one input, None for a defect of the program."""
-    name = target.inputs[0]
-    if isinstance(error, DpmError):
-        return Failure(name, str(error), error.exit_code)
-    line = unwritable(error)
-    return None if line is None else Failure(name, line, DpmError.exit_code)
+    return Machine(predictor, device, dtype)
