@@ -32,6 +32,7 @@ _EXTRAS = (
     ("rerun", "rerun", "rerun-sdk"),
     ("exr", "OpenEXR", "OpenEXR"),
     ("heif", "pillow_heif", "pillow-heif"),
+    ("ray", "ray", "ray"),
     ("eval", "h5py", "h5py"),
 )
 """Name, module and distribution of the optional dependencies that a user may miss."""
