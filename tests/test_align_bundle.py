@@ -1,16 +1,20 @@
 """Bundle adjustment: exact worlds stay, wrong cameras and depth are found again, movers do no harm."""
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from dpm_cli.align import FlowGrid
+from dpm_cli.align import Alignment, FlowGrid, ToldDepth, refine_on_flows
 from dpm_cli.align.bundle import Bundle, adjust
 from dpm_cli.align.correction import DepthCorrection, confidence_change, smooth_correction
+from dpm_cli.focal import FocalEstimate
 from dpm_cli.geometry.camera import intrinsics_matrix, project, rays
 from dpm_cli.geometry.rigid import invert, se3_exp, transform
+from dpm_cli.structures import Cameras
 
 T, ROWS, COLUMNS, SIZE = 6, 9, 12, (72, 96)
 STRIDES = (1, 2, 4)
@@ -159,3 +163,60 @@ def test_a_correction_lies_on_its_grid():
     assert full[4, 8] == pytest.approx(0.5)
     assert full[0, 0] == 0
     assert full[23, 31] == 11
+
+
+def bent_run(world):
+    """Passes that agree on a bent world, their alignment with cameras to match, and flows that say little."""
+    grid, cam2world, K, log_depth = world
+    bent = log_depth + 0.3 * np.linspace(-1, 1, COLUMNS)
+    passes: Any = SimpleNamespace(  # what is asked of `Passes`
+        pairs=grid.pairs,
+        status=np.full(len(grid.pairs), "ok"),
+        log_depth=bent[grid.pairs].astype(np.float32),
+        confidence=np.full((len(grid.pairs), 2, ROWS, COLUMNS), 1.0, np.float32),
+    )
+    weak = replace(grid, weight=np.full_like(grid.weight, 1e-4))
+    free = np.full_like(log_depth, 1.0)
+    wrong = adjust(weak, cam2world, K, bent, 1e3 * free, FREE).cam2world
+    count = len(grid.pairs)
+    found = Alignment(
+        Cameras(wrong, K, np.ones(T, bool)),
+        np.zeros(count),
+        np.zeros((count, 2)),
+        np.ones(count, bool),
+        np.zeros(T, np.int64),
+        FocalEstimate(80.0, 0.0, "given"),
+        (),
+    )
+    return passes, weak, found
+
+
+def test_a_prior_unbends_what_weak_flows_leave_bent(world):
+    _, cam2world, _, log_depth = world
+    passes, flows, found = bent_run(world)
+
+    def refined(told):
+        better = refine_on_flows(passes, flows, found, focal_sigma_log=0.0, told=told)
+        assert better is not None
+        centres = better.cameras.cam2world[:, :3, 3]
+        scale = (centres * cam2world[:, :3, 3]).sum() / (centres**2).sum()
+        return better, np.abs(scale * centres - cam2world[:, :3, 3]).max()
+
+    alone, before = refined(None)
+    _, after = refined(ToldDepth(log_depth, np.full_like(log_depth, 0.1)))
+    silent, same = refined(ToldDepth(0 * log_depth, np.full_like(log_depth, np.inf)))
+    assert after < 0.3 * before
+    assert same == pytest.approx(before, rel=1e-6)
+    np.testing.assert_allclose(silent.correction.log_confidence, alone.correction.log_confidence)
+
+
+def test_a_prior_that_contradicts_flows_and_passes_hardly_pulls(world):
+    grid, cam2world, K, log_depth = world
+    passes, _, found = bent_run(world)
+    passes.log_depth[:] = log_depth[grid.pairs]
+    passes.confidence[:] = 20
+    found = replace(found, cameras=Cameras(cam2world, K, np.ones(T, bool)))
+    wrong = ToldDepth(-log_depth, np.full_like(log_depth, 0.1))
+    pulled = refine_on_flows(passes, grid, found, focal_sigma_log=0.0, told=wrong)
+    assert pulled is not None
+    assert np.abs(pulled.cameras.cam2world - cam2world).max() < 0.01  # of a path of 0.4

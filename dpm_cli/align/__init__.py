@@ -4,7 +4,7 @@ from dpm_cli.align.bundle_problem import FlowGrid
 from dpm_cli.align.correction import DepthCorrection
 from dpm_cli.align.depth import fuse_log_depth
 from dpm_cli.align.passes import Passes, views_of_frame
-from dpm_cli.align.refine import Refined, refine_on_flows
+from dpm_cli.align.refine import Refined, ToldDepth, refine_on_flows
 from dpm_cli.align.result import Alignment
 from dpm_cli.align.solve import align
 
@@ -14,6 +14,7 @@ __all__ = [
     "FlowGrid",
     "Passes",
     "Refined",
+    "ToldDepth",
     "align",
     "fuse_log_depth",
     "refine_on_flows",

@@ -14,7 +14,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.linalg import splu
 from torch import Tensor
 
-from dpm_cli.align.bundle_problem import FlowGrid, Normal, Problem, State
+from dpm_cli.align.bundle_problem import FlowGrid, Normal, Problem, State, prior_pull
 from dpm_cli.geometry.rigid import se3_exp
 
 _ITERATIONS = 10
@@ -36,6 +36,10 @@ class Bundle:
     """(T, h, w) 0..1: share that the flows have in that depth; the rest is the prior."""
     confidence: np.ndarray
     """(T, h, w) 1 / expected relative error of that depth."""
+
+    def without_prior(self, confidence: np.ndarray) -> np.ndarray:
+        """The confidence (T, h, w) if the prior had been as sure as `confidence` (T, h, w) says."""
+        return np.sqrt(self.support * self.confidence**2 + prior_pull(confidence))
 
 
 def adjust(
@@ -61,8 +65,8 @@ def adjust(
     shape = log_depth.shape
     K = torch.from_numpy(intrinsics).double()
     start = torch.from_numpy(log_depth).double().flatten(1)
-    sure = torch.from_numpy(confidence).double().flatten(1) + 1e-3
-    problem = Problem(grid, K, start, sure, focal_sigma_log)
+    pull = torch.from_numpy(prior_pull(confidence)).flatten(1)
+    problem = Problem(grid, K, start, pull, focal_sigma_log)
     x = State(torch.from_numpy(cam2world).double(), start, torch.zeros((), dtype=K.dtype))
     damping = 1e-4
     parts: list[Normal] = []

@@ -18,6 +18,8 @@ from dpm_cli.geometry.robust import weighted_median
 _MAX_OBSERVATIONS = 150_000
 _ALIKE = 25.0
 """Grid points that share one error of depth: the prior of each is divided by it."""
+_LEAST_SURE = 1e-3
+"""Confidence of depth where nothing is known of it, so that every point has a place."""
 _SIGMA_PX = 0.15
 """Deviation of flow that no pass is believed to beat: what is wrong with it is common to many pixels."""
 _LEAST_PX = 0.02
@@ -130,6 +132,11 @@ class Normal:
     """(P,) the flows' part of the curvature."""
 
 
+def prior_pull(confidence: np.ndarray) -> np.ndarray:
+    """Curvature (T, h, w) float64 that a prior of this confidence (T, h, w) has, for neighbours share its errors."""
+    return (confidence.astype(np.float64) + _LEAST_SURE) ** 2 / _ALIKE
+
+
 class Problem:
     """Observations, priors and intrinsics; all float64."""
 
@@ -138,12 +145,12 @@ class Problem:
         grid: FlowGrid,
         K: Tensor,
         log_depth: Tensor,
-        confidence: Tensor,
+        pull: Tensor,
         focal_sigma_log: float,
     ):
         self.K = K
         self.prior = log_depth
-        self.pull = confidence.square() / _ALIKE
+        self.pull = pull
         self.focal_pull = focal_sigma_log**-2 if focal_sigma_log > 0 else 0.0
         pixels = torch.from_numpy(grid.pixels).reshape(-1, 2)
         flow = torch.from_numpy(grid.flow).double().flatten(2, 3)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from dpm_cli.align import Alignment, FlowGrid, Passes, align, refine_on_flows
+from dpm_cli.align import Alignment, FlowGrid, Passes, ToldDepth, align, refine_on_flows
 from dpm_cli.config import ReconstructSettings
 from dpm_cli.focal import FocalEstimate
 from dpm_cli.focal.flows import believable, freedom, refined, refined_note
@@ -24,6 +24,8 @@ class AlignedRun:
     """(T,) int64, frames that could be put into one world."""
     focal: FocalEstimate
     notes: tuple[str, ...]
+    before: Alignment | None = None
+    """What the flows had their say about."""
 
 
 def align_run(
@@ -58,19 +60,46 @@ def align_run(
     notes = [*numbers, *_status_notes(passes.status), *found.notes]
     for note in notes:
         reporter.note(note)
-    flows = FlowGrid.on_image(
-        passes.pairs,
-        chunks["flow"],
-        chunks["flow_weight"],
-        clip.size,
-        grid_spacing(clip.size, len(passes)),
-    )
+    flows = _flows(chunks, clip.size)
     aligned, focal = _refine(passes, flows, found, store, settings)
     note = refined_note(found.focal, focal, clip.size[1])
     if note:
         notes.append(note)
         reporter.note(note)
-    return AlignedRun(aligned, found.shot, focal, tuple(notes))
+    return AlignedRun(aligned, found.shot, focal, tuple(notes), found)
+
+
+def refine_with_prior(
+    run: AlignedRun,
+    size: tuple[int, int],
+    store: PassStore,
+    told: ToldDepth,
+    settings: ReconstructSettings,
+) -> AlignedRun:
+    """The run with its flows asked again, now beside a prior; as it was where they do not get on.
+
+    Args:
+        run: as `align_run` returns it.
+        size: (height, width) of the working images.
+        store: every pass.
+        told: the prior on the grid of the passes, in the run's scale.
+        settings: of the run.
+    """
+    if run.before is None or run.passes.correction is None:
+        return run
+    chunks = store.read_chunks()
+    passes = Passes(**{f.name: chunks[f.name] for f in fields(Passes)})
+    aligned, focal = _refine(passes, _flows(chunks, size), run.before, store, settings, told)
+    if aligned.correction is None:
+        return run
+    old, new = (refined_note(run.before.focal, f, size[1]) for f in (run.focal, focal))
+    notes = [n for n in run.notes if n != old] + ([new] if new else [])
+    return replace(run, passes=aligned, focal=focal, notes=tuple(notes))
+
+
+def _flows(chunks: dict[str, np.ndarray], size: tuple[int, int]) -> FlowGrid:
+    spacing = grid_spacing(size, len(chunks["pairs"]))
+    return FlowGrid.on_image(chunks["pairs"], chunks["flow"], chunks["flow_weight"], size, spacing)
 
 
 def _refine(
@@ -79,6 +108,7 @@ def _refine(
     found: Alignment,
     store: PassStore,
     settings: ReconstructSettings,
+    told: ToldDepth | None = None,
 ) -> tuple[AlignedPasses, FocalEstimate]:
     """The aligned passes, and the focal length, after the flows had their say."""
     aligned = AlignedPasses(
@@ -89,13 +119,13 @@ def _refine(
         cameras=found.cameras,
     )
     sigma_log = freedom(found.focal, per_frame=settings.per_frame_focal)
-    better = refine_on_flows(passes, flows, found, focal_sigma_log=sigma_log)
+    better = refine_on_flows(passes, flows, found, focal_sigma_log=sigma_log, told=told)
     if (
         sigma_log > 0
         and better is not None
         and not believable(found.focal, _focal_px(better.cameras))
     ):
-        better = refine_on_flows(passes, flows, found, focal_sigma_log=0.0)
+        better = refine_on_flows(passes, flows, found, focal_sigma_log=0.0, told=told)
     if better is None:
         return aligned, found.focal
     before, after = (K[0, 0, 0] for K in (found.cameras.intrinsics, better.cameras.intrinsics))

@@ -185,11 +185,11 @@ def _align(
         if prior is None:
             return _Found(aligned, None, None, [*said, *aligned.notes])
         with job.watch.time("prior"):
-            heard = hear_prior(clip, aligned, store, prior, job.reporter)
+            heard = hear_prior(clip, aligned, store, prior, settings, job.reporter)
         believed = heard.witness.trust > 0
         if believed or told_focal is None or told_focal.source != "prior":
             witness, scale = (heard.witness, heard.scale) if believed else (None, None)
-            notes = [*said, *aligned.notes, *heard.notes]
+            notes = [*said, *heard.aligned.notes, *heard.notes]
             return _Found(heard.aligned, witness, scale, notes)
         # A prior that turned out to be wrong has told the focal length: all is predicted once more without it.
         job.writer.write_manifest({"prior": {**job.writer.manifest["prior"], "refused": True}})

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from dpm_cli.align import fuse_log_depth
-from dpm_cli.config import PriorKind
+from dpm_cli.align import ToldDepth, fuse_log_depth
+from dpm_cli.config import PriorKind, ReconstructSettings
 from dpm_cli.geometry.camera import rays
 from dpm_cli.passes.fusion import AlignedPasses
 from dpm_cli.passes.run import grid_spacing
 from dpm_cli.passes.store import PassStore
-from dpm_cli.pipeline.align_run import AlignedRun
+from dpm_cli.pipeline.align_run import AlignedRun, refine_with_prior
 from dpm_cli.prior.affine import Affine, robust_spread
 from dpm_cli.prior.choose import MISSING, load_prior
 from dpm_cli.prior.estimate import PriorInfo
@@ -83,31 +83,61 @@ def ask_prior(
 
 
 def hear_prior(
-    clip: Clip, aligned: AlignedRun, passes: PassStore, prior: ClipPrior, reporter: Reporter
+    clip: Clip,
+    alone: AlignedRun,
+    store: PassStore,
+    prior: ClipPrior,
+    settings: ReconstructSettings,
+    reporter: Reporter,
 ) -> HeardPrior:
-    """Align the prior with the run, judge it, and bring the run to metres if the prior knows them."""
-    chunks = passes.read_chunks()
+    """Align the prior with the run, judge it, ask the flows once more beside it, bring the run to metres if it can."""
+    chunks = store.read_chunks()
     spacing = grid_spacing(clip.size, len(chunks["pairs"]))
-    alone, aligned = aligned, _without_odd_passes(aligned, chunks["status"])
-    grid = _run_grid(aligned, chunks, clip.size, spacing)
     said, metric = _prior_grid(prior.store, len(clip), spacing)
-    typical = typical_inverse(said, grid.shot)
-    fits, sigma = own_fits(grid, said, typical)
-    links = _links(aligned.passes, chunks, grid, said, fits, typical, spacing)
-    linked = linked_fits(fits, sigma, links)
-    sigma_log, trust = found_error(grid, said, typical, linked)
-    witness = Witness(prior.store, linked, typical, sigma_log, trust)
+    aligned = _without_odd_passes(alone, chunks["status"])
+    grid, fits = _aligned(aligned, chunks, said, clip.size)
+    sigma_log, trust = found_error(grid, said, typical_inverse(said, grid.shot), fits)
     name = prior.info.said
     if trust == 0:
         note = f"{name} contradicts what parallax knows and was not used"
         reporter.note(note)
+        witness = Witness(prior.store, fits, typical_inverse(said, grid.shot), sigma_log, trust)
         return HeardPrior(alone, witness, None, (note,))
+    closer = refine_with_prior(
+        alone, clip.size, store, _told(said, grid.shot, fits, sigma_log, trust), settings
+    )
+    if closer is not alone:
+        aligned = _without_odd_passes(closer, chunks["status"])
+        grid, fits = _aligned(aligned, chunks, said, clip.size)
+    witness = Witness(prior.store, fits, typical_inverse(said, grid.shot), sigma_log, trust)
     note = f"depth also from {name}: expected error {100 * sigma_log:.0f} %"
     reporter.note(note)
     if not metric:
         return HeardPrior(aligned, witness, None, (note,))
     aligned, witness, scale = _in_metres(aligned, witness, grid, said, name)
     return HeardPrior(aligned, witness, scale, (note,))
+
+
+def _aligned(
+    run: AlignedRun, chunks: dict[str, np.ndarray], said: PriorGrid, size: tuple[int, int]
+) -> tuple[RunGrid, tuple[Affine, ...]]:
+    """What the run knows on the grid, and where the prior lies in it."""
+    spacing = grid_spacing(size, len(chunks["pairs"]))
+    grid = _run_grid(run, chunks, size, spacing)
+    typical = typical_inverse(said, grid.shot)
+    fits, sigma = own_fits(grid, said, typical)
+    links = _links(run.passes, chunks, grid, said, fits, typical, spacing)
+    return grid, linked_fits(fits, sigma, links)
+
+
+def _told(
+    said: PriorGrid, shot: np.ndarray, fits: tuple[Affine, ...], sigma_log: float, trust: float
+) -> ToldDepth:
+    """The prior on the grid, in the run's scale, with the error that it was found to have."""
+    relative = said.inverse_depth / typical_inverse(said, shot)[:, None, None]
+    log_depth = -np.stack([f.log_inverse(q) for f, q in zip(fits, relative, strict=True)])
+    sigma = np.where(said.valid, sigma_log / np.sqrt(trust), np.inf)
+    return ToldDepth(np.where(said.valid, log_depth, 0), sigma)
 
 
 def _without_odd_passes(aligned: AlignedRun, status: np.ndarray) -> AlignedRun:
