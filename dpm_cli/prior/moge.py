@@ -1,8 +1,8 @@
 """MoGe-2 as a prior. The number of tokens sets its cost, and is chosen for the device.
 
-On one core of the machine this was written on, one frame takes .6 s with 256 tokens, .9 s with 350, 3.6 s with 600 and
-4.7 s with 1200 (small size, 288x512, other work on the machine); its authors use 1200 to 3600. What 300 tokens cost in
-accuracy could not be measured without the weights: edges get coarser than 1/20 of the picture's width.
+On one core of the machine this was written on, one frame of 288x512 takes .51 s of the processor with 256 tokens, .59 s
+with 300, .71 s with 350 and 1.26 s with 600 (small size, random weights); its authors use 1200 to 3600. What 300 tokens
+cost in accuracy could not be measured without the weights: edges get coarser than 1/20 of the picture's width.
 """
 
 from pathlib import Path
