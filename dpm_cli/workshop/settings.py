@@ -160,10 +160,11 @@ class EvaluateSettings:
 class BenchmarkSettings:
     """What is timed."""
 
-    what: str = "networks"
-    """networks, or synth: how fast training pairs are rendered."""
+    what: str = "all"
+    """networks, clip (a whole run, and its alignment against the published one), all: both; or synth: how fast training
+    pairs are rendered."""
     model: str = "random"
-    """random (a quarter-size network, no weights needed), dpm-large or vdpm."""
+    """networks: random (a quarter-size one, no weights needed), dpm-large or vdpm."""
     weights: Path | None = None
     frames: int = knob(8, least=2)
     """Length of the clip."""

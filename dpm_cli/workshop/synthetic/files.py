@@ -95,12 +95,14 @@ def write_clip(
     if form == "mp4":
         write_mp4(clip, list(images), fps, quality=20)
     else:
-        _write_frames(clip, images)
+        write_frames(clip, images)
     write_truth(path, truth, fps)
     return ClipFiles(clip=clip, truth=path, seed=int(truth.seed[0]))
 
 
-def _write_frames(folder: Path, images: np.ndarray) -> None:
+def write_frames(folder: Path, images: np.ndarray) -> None:
+    """Images (T, H, W, 3) uint8 as PNG files by number, in a folder that is made."""
+    folder.mkdir(parents=True, exist_ok=True)
     for number, image in enumerate(images):
         with atomic_path(folder / f"{number:06d}.png") as temporary:
             Image.fromarray(image).save(temporary, compress_level=3)
