@@ -69,14 +69,15 @@ def test_command():
 
 
 def test_the_published_alignment_finds_what_its_pairs_agree_on():
-    """Two images of one plane at depth 2 and a pair each way: after its steps the cost is next to nothing."""
+    """Two images of one slanted plane and a pair each way: after its steps the cost is next to nothing."""
     pixels = pixel_grid(6, 8) - torch.tensor((3.5, 2.5))
-    plane = 2 * torch.cat((pixels / 8, torch.ones(6, 8, 1)), -1)
+    depth = 2 + pixels[..., :1] / 4
+    plane = depth * torch.cat((pixels / 8, torch.ones(6, 8, 1)), -1)
     points = plane.expand(2, 2, 6, 8, 3)
     aligner = PublishedAligner(torch.tensor([[0, 1], [1, 0]]), points, torch.ones(2, 2, 6, 8))
     before = float(aligner().detach())
     seconds_a_step(aligner, STEPS)
-    assert float(aligner().detach()) < 0.02 * before
+    assert float(aligner().detach()) < 0.05 * before
 
 
 def test_speed_of_rendering():
