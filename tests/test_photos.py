@@ -148,11 +148,7 @@ def photo_exif(focal_35mm):
 
 def test_the_clips_own_geometry_and_the_camera_are_weighed(monkeypatch):
     own = FocalEstimate(400.0, 0.1, "clip", "8 ok")
-
-    class Found:
-        focal = own
-
-    monkeypatch.setattr("dpm_cli.focal.clip.clip_focal", lambda *arguments: Found)
+    monkeypatch.setattr("dpm_cli.focal.clip.clip_focal", lambda *arguments: own)
 
     def never():
         raise AssertionError("a guess is not asked for where the camera wrote something")

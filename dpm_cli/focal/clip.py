@@ -1,4 +1,4 @@
-"""A focal length for the whole clip from its own flow, and the strides at which the clip shows parallax.
+"""A focal length for the whole clip from its own flow.
 
 For every candidate focal length the pose of several well-conditioned pairs is refined and its robust negative log
 likelihood taken: an essential matrix has two equal singular values only at the true focal length, and a rotation
@@ -53,27 +53,6 @@ _PAIR_CAP = 8.0
 """Most that one pair may say against a candidate, in log likelihood: a pair with a wrong pose is outvoted."""
 
 
-@dataclass(frozen=True)
-class ClipFocal:
-    """What the clip's own geometry says."""
-
-    focal: FocalEstimate
-    """Its source is `clip` where that narrowed the prior, else `assumed`."""
-    strides: tuple[int, ...]
-    """Strides that were matched well at the anchors, one for every anchor."""
-    status: tuple[str, ...]
-    """What each anchor pair was: ok, rotation, still, untextured."""
-
-    @classmethod
-    def made(
-        cls, focal_px: float, sigma_log: float, strides: tuple[int, ...], status: tuple[str, ...]
-    ) -> "ClipFocal":
-        """From the numbers; says itself whether they come from the clip or from the prior."""
-        seen = ", ".join(f"{status.count(s)} {s}" for s in dict.fromkeys(status))
-        source = "clip" if sigma_log < _INFORMED * PRIOR_SIGMA else "assumed"
-        return cls(FocalEstimate(focal_px, sigma_log, source, seen), strides, status)
-
-
 def find_focal(
     frames: FrameReader,
     size: tuple[int, int],
@@ -86,7 +65,7 @@ def find_focal(
     `matcher` has begun with the clip. `guess` is a predictor's, and is asked only where it would change much. What the
     camera wrote is better than a guess, and takes its place.
     """
-    own = clip_focal(frames, size, matcher).focal
+    own = clip_focal(frames, size, matcher)
     if camera_word is not None:
         both = on_guess(own, camera_word, size[1])
         seen = ", and the clip: ".join(s for s in (camera_word.seen, own.seen) if s)
@@ -111,7 +90,7 @@ def on_guess(own: FocalEstimate, guess: FocalEstimate, width: int) -> FocalEstim
     return FocalEstimate(math.exp(mean), total**-0.5, source, own.seen)
 
 
-def clip_focal(frames: FrameReader, size: tuple[int, int], matcher: Matcher) -> ClipFocal:
+def clip_focal(frames: FrameReader, size: tuple[int, int], matcher: Matcher) -> FocalEstimate:
     """Shared focal length of a clip of (height, width) working images, square pixels, centred principal point."""
     height, width = size
     prior_px = camera.focal_from_fov(PRIOR_FOV_DEG, width)
@@ -119,18 +98,23 @@ def clip_focal(frames: FrameReader, size: tuple[int, int], matcher: Matcher) -> 
     with ThreadPoolExecutor(matcher.workers) as pool:
         picked = list(pool.map(lambda a: _pick_pair(frames, a, matcher), anchors))
     if not picked:
-        return ClipFocal.made(prior_px, PRIOR_SIGMA, (), ())
+        return _told(prior_px, PRIOR_SIGMA, ())
     centre = torch.tensor(((width - 1) / 2, (height - 1) / 2), dtype=torch.float64)
-    parts = [
-        Matches.of_flow(m.flow, m.covariance, m.consistent, centre, count=300) for _, m in picked
-    ]
+    parts = [Matches.of_flow(m.flow, m.covariance, m.consistent, centre, count=300) for m in picked]
     matches = join(parts)
     low, high = (camera.focal_from_fov(f, width) for f in reversed(_FOV_RANGE_DEG))
     focals = torch.linspace(math.log(low), math.log(high), _CANDIDATES, dtype=torch.float64).exp()
     surprise = _surprise(matches, [camera.focal_from_fov(f, width) for f in _START_FOV_DEG], focals)
     focal_px, log_sigma = _posterior(surprise, focals, prior_px)
     final = pose.estimate(matches, torch.full((len(parts),), focal_px).double())
-    return ClipFocal.made(focal_px, log_sigma, tuple(s for s, _ in picked), final.status)
+    return _told(focal_px, log_sigma, final.status)
+
+
+def _told(focal_px: float, sigma_log: float, status: tuple[str, ...]) -> FocalEstimate:
+    """Whether the clip or the prior says so follows from the deviation; `status` is what the pairs were."""
+    seen = ", ".join(f"{status.count(s)} {s}" for s in dict.fromkeys(status))
+    source = "clip" if sigma_log < _INFORMED * PRIOR_SIGMA else "assumed"
+    return FocalEstimate(focal_px, sigma_log, source, seen)
 
 
 def _anchors(frames: int) -> np.ndarray:
@@ -138,8 +122,8 @@ def _anchors(frames: int) -> np.ndarray:
     return np.unique(np.linspace(0, max(frames - 2, 0), min(_ANCHORS, frames - 1)).astype(int))
 
 
-def _pick_pair(frames: FrameReader, anchor: int, matcher: Matcher) -> tuple[int, DenseMatch]:
-    """The longest stride that still matches two thirds of the anchor's picture, and its matches."""
+def _pick_pair(frames: FrameReader, anchor: int, matcher: Matcher) -> DenseMatch:
+    """Matches of the anchor at the longest stride that still matches two thirds of its picture."""
     strides = [s for s in _STRIDES if s < max(len(frames) - anchor, 2)]
     shares = []
     for stride in strides:
@@ -152,7 +136,7 @@ def _pick_pair(frames: FrameReader, anchor: int, matcher: Matcher) -> tuple[int,
     images = torch.from_numpy(pair).permute(0, 3, 1, 2).float() / 255
     tensors = structure_tensor(torch.from_numpy(_grey(pair)).float())
     rows = torch.tensor([[anchor, anchor + stride]])
-    return stride, dense_match(matcher.flows(images[:1], images[1:], rows), tensors[None])
+    return dense_match(matcher.flows(images[:1], images[1:], rows), tensors[None])
 
 
 def _matched(grey_1: np.ndarray, grey_2: np.ndarray) -> float:
