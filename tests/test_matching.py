@@ -218,25 +218,28 @@ def test_expected_error_is_the_trace_of_the_covariance_and_grows_where_flow_is_l
     assert not match.consistent[0, 0, 48:72, 68:112].any()
 
 
-def test_expected_error_covers_smooth_noise():
-    """On flow of smooth noise of known size the mean error is not above twice what is expected, nor far below it."""
+def test_expected_error_follows_the_noise_of_flow():
+    """Errors a 32nd as large are expected to be a 32nd as large, and the surest quarter has the least.
+
+    The factor of four is no law: the model is fitted on measured flow, whose errors there and back are alike and hide
+    from the check. Errors that are independent show in full, as here. It stands here so that nobody shifts it unseen.
+    """
     first, second = shifted(5)
-    flow = Matcher(1).flows(first, second)
+    exact = Matcher(1).flows(first, second)
     noise = torch.randn(1, 2, 2, 16, 24, generator=torch.Generator().manual_seed(1))
     smooth = F.interpolate(noise.flatten(0, 1), SIZE, mode="bilinear").unflatten(0, (1, 2))
-    flow = flow + 0.4 * smooth.permute(0, 1, 3, 4, 2)
-    tensors = torch.stack(
-        [
-            structure_tensor(torch.from_numpy(picture(i).grey)[None].float())
-            for i in (first, second)
-        ],
-        1,
-    )
-    match = dense_match(flow, tensors)
-    error = (flow[:, 0] - torch.tensor((-5.0, 0.0))).norm(dim=-1)
+    grey = [torch.from_numpy(picture(i).grey)[None].float() for i in (first, second)]
+    tensors = torch.stack([structure_tensor(g) for g in grey], 1)
     inner = (0, slice(12, -12), slice(24, -24))
-    ratio = match.expected_px[:, 0][inner].mean() / error[inner].mean()
-    assert 0.5 < ratio < 5
+    for size in (0.1, 0.8, 3.2):
+        flow = exact + size * smooth.permute(0, 1, 3, 4, 2)
+        expected = dense_match(flow, tensors).expected_px[:, 0][inner].flatten()
+        error = (flow[:, 0] - torch.tensor((-5.0, 0.0))).norm(dim=-1)[inner].flatten()
+        assert 3.7 < expected.mean() / error.mean() < 4.4
+        surest, rest = error[expected.argsort()].split(
+            (len(error) // 4, len(error) - len(error) // 4)
+        )
+        assert rest.mean() > 1.2 * surest.mean()
 
 
 def clip_of_shifts(count: int) -> tuple[Frames, torch.Tensor]:

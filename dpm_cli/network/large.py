@@ -1,4 +1,4 @@
-"""The pairwise dynamic point map network (paper section 3): DUSt3R with one more head per image.
+"""The pairwise dynamic point map network of the paper: DUSt3R with one more head per image.
 
     image 1 --+ shared +-- tokens 1 --> stream 1 --> heads p11, p12      P_1(t_1), P_1(t_2)
               | ViT    |                 |   ^  cross-attention

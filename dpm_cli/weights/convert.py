@@ -49,7 +49,7 @@ def pair_state(public: Mapping[str, T]) -> dict[str, T]:
 
 
 def duplicate_heads(state: Mapping[str, T]) -> dict[str, T]:
-    """Give the static heads to the other time too: p11 to p12, p22 to p21 (paper section 3)."""
+    """Give the static heads to the other time too: p11 to p12, p22 to p21 (as the paper starts)."""
     copies = {
         name.replace(f"heads.{own}.", f"heads.{other}.", 1): value
         for own, other in (("p11", "p12"), ("p22", "p21"))

@@ -2,7 +2,7 @@
 
 Every term is averaged inside each pair first and over the batch afterwards, so that sparse pairs count as much as
 dense ones (V-DPM). Lengths are compared after division by the median norm of all valid points of a pair's four maps,
-prediction and truth each by its own (paper section 2). Data that knows less than four maps says so in `valid`; static
+prediction and truth each by its own, as in the paper. Data that knows less than four maps says so in `valid`; static
 data has the same points at both times.
 """
 

@@ -17,8 +17,8 @@ is fitted to depth and flow. The decoder goes on from what that leaves unexplain
 
 Both views' points are predicted at t_1 in camera 1: view 1 on its own rays, view 2 on the rays of its corrected
 matches. An explicit displacement, zero at the start, brings them to t_2: the part of the flow that the camera's motion
-does not explain, gated, plus a free part. With it the static world is the network's starting point (paper section 2:
-heads initialised to the static solution).
+does not explain, gated, plus a free part. With it the static world is the network's starting point, as
+in the paper, whose heads start at the static solution.
 """
 
 import math

@@ -23,7 +23,7 @@ PROTOCOL_SEQUENCES = (
     *("alley_2", "ambush_4", "ambush_5", "ambush_6", "cave_2", "cave_4", "market_2", "market_5"),
     *("market_6", "shaman_3", "sleeping_1", "sleeping_2", "temple_2", "temple_3"),
 )
-"""The 14 sequences of the depth and pose protocols (paper section 5.9)."""
+"""The 14 sequences of the depth and pose protocols (MonST3R's)."""
 MAX_DEPTH = 70.0
 
 

@@ -1,4 +1,4 @@
-"""The paper's training sets as one source of pairs, mixed by weights (paper section 3).
+"""The paper's training sets as one source of pairs, mixed by weights.
 
 | data set | supervision |
 |---|---|

@@ -24,7 +24,7 @@ _TUM_CAMERAS = {
 _DEFAULT_CAMERA = (525.0, 525.0, 319.5, 239.5)
 _BONN_CAMERA = (542.822841, 542.57687, 315.593520, 237.756098)
 BONN_SEQUENCES = ("balloon2", "crowd2", "crowd3", "person_tracking2", "synchronous")
-"""The five sequences of the video depth protocol (paper section 5.9)."""
+"""The five sequences of the video depth protocol (MonST3R's)."""
 
 
 def read_tum(root: Path) -> list[SequenceTruth]:

@@ -14,7 +14,7 @@ from dpm_cli.workshop.datasets.truth import FlowTruth, SceneFlowTruth, SequenceT
 from dpm_cli.workshop.settings import PAIRS_PER_SEQUENCE
 
 STRIDES = (2, 8)
-"""Frames between the two images of the four-map protocol (paper section 5.5)."""
+"""Frames between the two images of the four-map protocol (V-DPM's table 1)."""
 
 
 @dataclass(frozen=True, eq=False)

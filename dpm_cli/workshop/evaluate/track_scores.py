@@ -1,6 +1,6 @@
 """3D tracks of points seen in the first frame, followed through a reconstructed sequence, against true tracks.
 
-Two protocols (paper section 5.9). World: everything in the first camera's frame, one scale from the median distances,
+Two protocols. World (WorldTrack): everything in the first camera's frame, one scale from the median distances,
 APD over 0.1, 0.3, 0.5 and 1 m. Camera: each frame's own camera, APD within what 1 to 16 pixels are worth (TAPVid-3D).
 """
 

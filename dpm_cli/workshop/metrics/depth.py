@@ -1,4 +1,4 @@
-"""Depth errors and the three ways of fixing the unknown scale (paper section 5.9).
+"""Depth errors and the three ways of fixing the unknown scale (MonST3R's protocols).
 
 Depth is z in scene units. The evaluation protocols fit one scale, or one scale and shift, per sequence by least
 absolute deviations (the published code runs 1,000 steps of Adam on that objective; here it is minimised exactly).

@@ -1,4 +1,4 @@
-"""Errors of the four dynamic point maps of a pair, in unit mean norm (paper sections 5.3 and 5.5).
+"""Errors of the four dynamic point maps of a pair, in unit mean norm (tables 3 of DPM and 1 of V-DPM).
 
 Axes are those of `structures.PairTruth`: points (B, 2, 2, H, W, 3) = [pair, view, time], all in the first camera's
 frame, so errors of the camera and of tracking count in full.
@@ -57,7 +57,7 @@ def defining_law_error(
 ) -> np.ndarray:
     """How far P_1(t)(u_1) and P_2(t)(u_2) are apart for matching pixels: (B, 2) mean distance at t_1 and t_2.
 
-    The paper's defining law (section 1.2) says 0 at the same t, also for moving points. `points`, `valid` are the
+    The defining law of dynamic point maps says 0 at the same t, also for moving points. `points`, `valid` are the
     four maps of one prediction (or of the truth), `flow` (B, H, W, 2) the true flow from image 1 to 2 in pixels,
     `visible` (B, H, W) where the point of image 1 is seen in image 2. Unit mean norm. Map 2 is read between its
     pixels, so truth itself scores the interpolation error of its surfaces; only matches whose four neighbours are

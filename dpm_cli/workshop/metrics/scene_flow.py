@@ -2,7 +2,7 @@
 
 World frame: where the point goes, the camera's own motion taken out (DPM's "object flow" as far as its magnitudes
 tell). Camera frame: the same plus what the camera's motion does to the point's coordinates (what RAFT-3D outputs).
-Paper section 1.3 leaves open which one table 4 used, so both are reported.
+The paper leaves open which one its table 4 used, so both are reported.
 """
 
 from dataclasses import dataclass

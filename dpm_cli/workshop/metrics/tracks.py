@@ -6,7 +6,7 @@ from dpm_cli.geometry.vectors import length
 from dpm_cli.workshop.metrics.masked import masked_mean
 
 WORLD_THRESHOLDS = (0.1, 0.3, 0.5, 1.0)
-"""Metres: WorldTrack's APD (paper section 5.9)."""
+"""Metres: WorldTrack's APD."""
 PIXEL_THRESHOLDS = (1, 2, 4, 8, 16)
 """TAPVid-3D's: a point may be off by what so many pixels are worth at its depth."""
 

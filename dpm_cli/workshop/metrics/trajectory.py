@@ -1,6 +1,6 @@
 """Errors of camera trajectories and of rigid motions; trajectories come in already aligned by Sim(3).
 
-The protocol (paper section 5.9) is evo's: ATE = RMSE of positions after Umeyama with scale; RPE over neighbouring
+The protocol is MonST3R's, by way of evo: ATE = RMSE of positions after Umeyama with scale; RPE over neighbouring
 frames, translation in scene units and rotation in degrees, both as RMSE.
 """
 

@@ -1,7 +1,7 @@
 """Training the paper's pair network: images alone in, four maps out, from nothing or from DUSt3R-like weights.
 
 A file of DUSt3R or MonST3R gives its two heads to both times, so training starts at the static solution
-P_i(t_1) = P_i(t_2) (paper section 3), and its licence goes on to what is trained from it.
+P_i(t_1) = P_i(t_2), as the paper's does, and its licence goes on to what is trained from it.
 """
 
 from collections.abc import Mapping
