@@ -30,8 +30,8 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 WORKSHOP: list[set[str]] = [
     {"__init__", "losses", "metrics", "settings"},
     {"synthetic"},
-    {"datasets"},
-    {"train", "benchmark", "evaluate"},
+    {"datasets", "published_aligner"},
+    {"train", "benchmark", "clip_speed", "evaluate"},
 ]
 WORKSHOP_LEVEL = {name: level for level, names in enumerate(WORKSHOP) for name in names}
 
