@@ -3,7 +3,6 @@
 import importlib
 import importlib.metadata
 import platform
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -137,11 +136,9 @@ def _device() -> str:
 
 
 def _ffmpeg() -> str:
-    from dpm_cli.video.ffmpeg import executable
+    from dpm_cli.video.ffmpeg import ask, executable
 
-    binary = executable()
-    out = subprocess.run([binary, "-version"], capture_output=True, text=True, check=True).stdout
-    return f"{out.split()[2]} at {binary}"
+    return f"{ask('-version').stdout.split()[2]} at {executable()}"
 
 
 def _models() -> list[str]:

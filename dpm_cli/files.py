@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 from zipfile import BadZipFile
 
-from dpm_cli.errors import DpmError, InputError
+from dpm_cli.errors import DpmError, InputError, MemoryExhaustedError
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -26,26 +26,18 @@ _UNWRITABLE |= {errno.EFBIG, errno.ENAMETOOLONG}
 
 
 _LEFTOVER = re.compile(r"\..*\.[0-9a-f]{8}\.tmp(\.\w+)?")
-DAMAGE = (
-    ArithmeticError,
-    AttributeError,
-    BadZipFile,
-    BufferError,
-    EOFError,
-    LookupError,
-    MemoryError,
-)
-DAMAGE += (OSError, RuntimeError, StopIteration, SyntaxError, TypeError, ValueError, Warning)
+DAMAGE = (BadZipFile, EOFError, LookupError, OSError, OverflowError, ValueError)
 DAMAGE += (struct.error, zlib.error)
-"""What parsers raise at bytes that are not what they should be."""
+"""What parsers raise at bytes that are not what they should be; a library may raise more, which its reader names."""
 
 
 def reads(
-    kind: str,
+    kind: str, *more: type[Exception]
 ) -> Callable[[Callable[_Arguments, _Result]], Callable[_Arguments, _Result]]:
-    """Decorator of a reader `read(path, ...)`: damaged and hostile files are one InputError, whatever a parser raises.
+    """Decorator of a reader `read(path, ...)`: damaged and hostile files are one InputError.
 
-    Errors with a message of their own (DpmError) pass. `kind` completes "cannot be read as ...".
+    Damage is what raises `DAMAGE`, or what `more` the reader's libraries raise at it; anything else is a defect. Errors
+    with a message of their own (DpmError) pass. `kind` completes "cannot be read as ...".
     """
 
     def decorate(read: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
@@ -57,7 +49,9 @@ def reads(
                 raise
             except FileNotFoundError as error:
                 raise InputError(f"{error.filename or args[0]} does not exist") from error
-            except DAMAGE as error:
+            except MemoryError as error:
+                raise MemoryExhaustedError(f"{args[0]} needs more memory than there is") from error
+            except (*DAMAGE, *more) as error:
                 told = isinstance(error, OSError) and error.strerror
                 reason = told or "it is damaged or of another kind"
                 raise InputError(f"{args[0]} cannot be read as {kind}: {reason}") from error

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "dpm_cli"
 LAYERS: list[set[str]] = [
     {"errors", "outputs", "knobs", "version"},
     {"progress", "files", "devices"},
-    {"config", "checked_array"},
+    {"config", "checked_array", "picture_limit"},
     {"structures"},
     {"geometry", "video", "formats"},
     {"twoview"},

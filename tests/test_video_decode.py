@@ -138,7 +138,7 @@ def test_leaving_early_ends_ffmpeg(folder):
         stream = decoder._stream
         assert stream is not None
         assert threading.active_count() > threads
-    assert stream.process.poll() is not None
+    assert stream.child.process.poll() is not None
     assert threading.active_count() == threads
 
 

@@ -12,6 +12,7 @@ from dpm_cli.clip_store.store import ClipStore, ClipStoreWriter, read_index
 from dpm_cli.errors import InputError
 from dpm_cli.progress import Reporter
 from dpm_cli.structures import Clip
+from dpm_cli.video.image_decoder import image_decoder
 
 
 def decode_clip(plan: ClipPlan, store: Path, reporter: Reporter) -> Clip:
@@ -32,6 +33,7 @@ def decode_clip(plan: ClipPlan, store: Path, reporter: Reporter) -> Clip:
         kept = np.array(index["kept"], np.int64)
     else:
         frames, kept = _fill_store(plan, store, key, reporter)
+        image_decoder().rest()
     if len(kept) < len(plan):
         reporter.note(
             f"{plan.name}: {len(kept)} of {len(plan)} frames could be decoded, the rest is left out"

@@ -11,7 +11,7 @@ from dpm_cli.geometry.camera import source_from_working
 from dpm_cli.structures import LensData
 from dpm_cli.video.bars import Area
 from dpm_cli.video.decode import VideoDecoder
-from dpm_cli.video.images import read_image, resize_image
+from dpm_cli.video.image_decoder import image_decoder
 from dpm_cli.video.probe import VideoInfo
 
 
@@ -60,10 +60,5 @@ def decode_clip_frames(
         with VideoDecoder(plan.video, frame_index, plan.size, plan.area) as decoder:
             yield iter(decoder)
     else:
-        yield ((int(i), _image(plan, int(i))) for i in frame_index)
-
-
-def _image(plan: ClipPlan, index: int) -> np.ndarray:
-    area = plan.area
-    inside = read_image(plan.files[index])[area.y : area.y + area.height]
-    return resize_image(inside[:, area.x : area.x + area.width], plan.size)
+        read = image_decoder().read
+        yield ((int(i), read(plan.files[int(i)], plan.area, plan.size)) for i in frame_index)

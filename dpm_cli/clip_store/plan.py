@@ -12,7 +12,7 @@ from dpm_cli.errors import InputError, UsageError
 from dpm_cli.video.bars import Area, whole_area
 from dpm_cli.video.camera_data import lens_of_photos
 from dpm_cli.video.decode import can_tone_map
-from dpm_cli.video.images import image_size
+from dpm_cli.video.image_decoder import image_decoder
 from dpm_cli.video.inputs import clip_files, clip_name, is_image
 from dpm_cli.video.motion_photo import film_start
 from dpm_cli.video.probe import probe
@@ -90,7 +90,7 @@ def plan_clip(
 
 
 def _common_size(files: tuple[Path, ...]) -> tuple[int, int]:
-    sizes = [image_size(path) for path in files]
+    sizes = [image_decoder().size(path) for path in files]
     odd = next((i for i, size in enumerate(sizes) if size != sizes[0]), None)
     if odd is not None:
         (h1, w1), (h2, w2) = sizes[0], sizes[odd]

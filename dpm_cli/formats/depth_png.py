@@ -12,6 +12,7 @@ from PIL import Image, PngImagePlugin
 
 from dpm_cli.errors import InputError
 from dpm_cli.files import atomic_path, reads
+from dpm_cli.picture_limit import refuse_large_png
 
 LARGEST = 2**16 - 1
 
@@ -49,6 +50,7 @@ def read_depth_png(path: Path) -> DepthImage:
     Raises:
         InputError: missing, not a 16-bit PNG, or the factor is not declared.
     """
+    refuse_large_png(path)
     with Image.open(path) as image:
         codes = np.array(image)
         text = dict(image.info)

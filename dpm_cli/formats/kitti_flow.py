@@ -11,7 +11,7 @@ import numpy as np
 from dpm_cli.errors import InputError
 from dpm_cli.files import atomic_path
 from dpm_cli.formats.flo import FlowField
-from dpm_cli.formats.png_header import refuse_large_png
+from dpm_cli.picture_limit import refuse_large_png
 
 
 def write_kitti_flow(path: Path, field: FlowField) -> None:

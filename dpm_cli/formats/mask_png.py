@@ -7,7 +7,7 @@ import numpy as np
 
 from dpm_cli.errors import InputError
 from dpm_cli.files import atomic_path
-from dpm_cli.formats.png_header import refuse_large_png
+from dpm_cli.picture_limit import refuse_large_png
 
 
 def write_mask(path: Path, mask: np.ndarray) -> None:

@@ -12,10 +12,10 @@ import numpy as np
 
 from dpm_cli.errors import InputError
 from dpm_cli.files import reads
+from dpm_cli.picture_limit import refuse_large
 
 _DTYPES = {0: np.dtype("<u4"), 1: np.dtype("<f2"), 2: np.dtype("<f4")}
 _LINES = {0: 1, 2: 1, 3: 16}
-_MOST_PIXELS = 2**28
 _DEPTH = ("Z", "depth.Z", "Depth.Z", "Y", "V", "R")
 """Channels that programs call depth, the surest first; where there is none of them, the first channel is."""
 
@@ -38,8 +38,9 @@ def read_exr(path: Path) -> np.ndarray:
         raise InputError(f"{path} has compression {compression}: save it plain or as ZIP")
     x0, y0, x1, y1 = struct.unpack("<4i", attributes["dataWindow"])
     width, height = x1 - x0 + 1, y1 - y0 + 1
-    if not 0 < width * height <= _MOST_PIXELS or width < 0:
+    if width * height <= 0 or width < 0:
         raise InputError(f"{path} is {width}x{height} pixels, which no depth map is")
+    refuse_large(path, width, height)
     channels = _channels(attributes["channels"])
     return _read_lines(data, at, channels, (height, width), y0, compression)
 

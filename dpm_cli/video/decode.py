@@ -6,13 +6,14 @@ to fill a constant rate.
 """
 
 import queue
-import subprocess
 import threading
 from collections.abc import Iterator
-from fractions import Fraction
+from contextlib import suppress
+from typing import Any
 
 import numpy as np
 
+from dpm_cli.errors import InputError
 from dpm_cli.video.bars import Area, whole_area
 from dpm_cli.video.ffmpeg import (
     ShownTimes,
@@ -20,10 +21,15 @@ from dpm_cli.video.ffmpeg import (
     executable,
     has_filter,
     input_arguments,
+    undecodable,
 )
 from dpm_cli.video.probe import VideoInfo
+from dpm_cli.video.watched import Watched
 
 _READ_AHEAD = 8
+_TIMES_AHEAD = 4096
+_LONGEST_LINE = 1 << 16
+_MORE_FRAMES = 1000
 _SEEK_MARGIN_S = 2.0
 _ZSCALE_TRANSFER = {"hlg": "arib-std-b67", "pq": "smpte2084"}
 
@@ -100,7 +106,7 @@ class VideoDecoder:
         chain = f"{filter_chain(self.info, self.size, self.area)},showinfo=checksum=0"
         command += [*input_arguments(self.info.path), "-map", "0:V:0", "-vf", chain]
         command += [*every_frame_once(), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
-        self._stream = _FrameStream(command, self.size, self.info.time_base, self._wanted)
+        self._stream = _FrameStream(command, self.info, self.size, self._wanted)
         return self._stream
 
     def _stop(self) -> None:
@@ -121,21 +127,20 @@ class _FrameStream:
     def __init__(
         self,
         command: list[str],
+        info: VideoInfo,
         size: tuple[int, int],
-        time_base: Fraction,
         wanted: dict[int, int],
     ):
-        """`wanted` is presentation time, in units of `time_base`, to index; other frames are dropped."""
+        """`wanted` is presentation time, in units of the video's time base, to index; other frames are dropped."""
         self.size = size
-        self._time_base = time_base
+        self._info = info
         self._wanted = wanted
         self._last_pts = max(wanted)
+        self._fault: str | None = None
         self._frames: queue.Queue[tuple[int, np.ndarray] | None] = queue.Queue(_READ_AHEAD)
-        self._times: queue.Queue[int | None] = queue.Queue()
+        self._times: queue.Queue[int | None] = queue.Queue(_TIMES_AHEAD)
         self._stopped = threading.Event()
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
-        )
+        self.child = Watched(command)
         self._threads = [
             threading.Thread(target=work, daemon=True)
             for work in (self._read_times, self._read_frames)
@@ -146,58 +151,67 @@ class _FrameStream:
     def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
         while (item := self._frames.get()) is not None:
             yield item
+        if self._fault is not None:
+            raise InputError(undecodable(self._info.path, self._fault))
 
     def _read_times(self) -> None:
         """Presentation times from the log of showinfo, in units of the stream's time base."""
-        assert self.process.stderr is not None
         shown = ShownTimes()
-        for raw in iter(self.process.stderr.readline, b""):
+        while raw := self.child.stderr.readline(_LONGEST_LINE):
             pts = shown.read(raw.decode(errors="replace"))
             if pts is not None:
-                self._times.put(round(pts * shown.time_base / self._time_base))
-        self._times.put(None)
+                self._put(self._times, round(pts * shown.time_base / self._info.time_base))
+        self._put(self._times, None)
 
     def _read_frames(self) -> None:
         height, width = self.size
+        # A damaged file may show more frames than it lists, but not without end.
+        left = 2 * len(self._info) + _MORE_FRAMES
         try:
             while not self._stopped.is_set():
                 buffer = bytearray(height * width * 3)
                 pts = self._times.get() if self._fill(memoryview(buffer)) else None
                 if pts is None:
+                    self._fault = self.child.wait()
                     break
                 if pts in self._wanted:
                     frame = np.frombuffer(buffer, np.uint8).reshape(height, width, 3)
-                    self._put((self._wanted[pts], frame))
+                    self._put(self._frames, (self._wanted[pts], frame))
+                left -= 1
                 if pts >= self._last_pts:
                     break
+                if not left:
+                    self._fault = f"gives many more than the {len(self._info)} frames it lists"
+                    break
         finally:
-            self._put(None)
+            self._put(self._frames, None)
 
     def _fill(self, view: memoryview) -> bool:
         """Read until `view` is full; False where the stream ends before."""
-        assert self.process.stdout is not None
         done = 0
         while done < len(view):
-            count = self.process.stdout.readinto(view[done:])  # pyright: ignore
+            count = self.child.stdout.readinto(view[done:])  # pyright: ignore
             if not count:
                 return False
+            self.child.heard()
             done += count
         return True
 
-    def _put(self, item: tuple[int, np.ndarray] | None) -> None:
+    def _put(self, into: queue.Queue[Any], item: object) -> None:
         while not self._stopped.is_set():
             try:
-                return self._frames.put(item, timeout=0.2)
+                return into.put(item, timeout=0.2)
             except queue.Full:
-                continue
+                if into is self._frames:  # ffmpeg waits for the reader of these
+                    self.child.heard()
 
     def stop(self) -> None:
         """End ffmpeg and the threads, whether the stream was read to its end or not."""
         self._stopped.set()
-        self.process.kill()
+        self.child.stop()
+        # The thread of the frames may wait for a time that is not coming.
+        with suppress(queue.Full):
+            self._times.put_nowait(None)
         for thread in reversed(self._threads):
             thread.join()
-        self.process.wait()
-        for pipe in (self.process.stdout, self.process.stderr):
-            if pipe is not None:
-                pipe.close()
+        self.child.close()

@@ -1,7 +1,9 @@
 """Frames to an mp4 that every player shows, through ffmpeg's standard input."""
 
-import subprocess
+import itertools
+import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import numpy as np
 from dpm_cli.errors import DpmError
 from dpm_cli.files import atomic_path
 from dpm_cli.video.ffmpeg import executable, last_error
+from dpm_cli.video.watched import Watched
 
 
 def write_mp4(path: Path, frames: Iterable[np.ndarray], fps: float, *, quality: int = 20) -> None:
@@ -48,18 +51,16 @@ def write_mp4(path: Path, frames: Iterable[np.ndarray], fps: float, *, quality: 
     ]
     command += ["-threads", "2", "-movflags", "+faststart"]
     with atomic_path(path) as temporary:
-        process = subprocess.Popen(
-            [*command, f"file:{temporary}"], stdin=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        assert process.stdin is not None
-        try:
-            process.stdin.write(np.ascontiguousarray(first).data)
-            for frame in stream:
-                process.stdin.write(np.ascontiguousarray(frame).data)
-        except BrokenPipeError:
-            pass
-        _, stderr = process.communicate()
-        if process.returncode:
-            raise DpmError(
-                f"{path} cannot be encoded: {last_error(stderr.decode(errors='replace'))}"
-            )
+        with Watched([*command, f"file:{temporary}"], talks=True) as child:
+            log: list[bytes] = []
+            reader = threading.Thread(target=child.collect, args=(child.stderr, log), daemon=True)
+            reader.start()
+            with suppress(BrokenPipeError):
+                for frame in itertools.chain((first,), stream):
+                    child.say(np.ascontiguousarray(frame).data)
+            child.end_of_talk()
+            reader.join()
+            fault = child.wait()
+        if fault or child.process.returncode:
+            reason = fault or last_error(b"".join(log).decode(errors="replace"))
+            raise DpmError(f"{path} cannot be encoded: {reason}")

@@ -4,12 +4,13 @@ import functools
 import os
 import re
 import shutil
-import subprocess
 from fractions import Fraction
 from pathlib import Path
 
-from dpm_cli.errors import DpmError
+from dpm_cli.errors import DpmError, InputError
+from dpm_cli.picture_limit import MOST_PIXELS
 from dpm_cli.video.motion_photo import film_start
+from dpm_cli.video.watched import Said, run_watched
 
 _NOISE = re.compile(
     r"Error opening (?:input|output)|Conversion failed|Exiting|Last message repeated|^\s*$"
@@ -38,12 +39,39 @@ def executable() -> str:
         raise DpmError(f"videos need ffmpeg, and there is none: {way_out}") from error
 
 
+def ask(*arguments: str) -> Said:
+    """What ffmpeg says to these arguments.
+
+    Raises:
+        DpmError: it cannot be run, hangs or crashes.
+    """
+    said = run_watched([executable(), *arguments])
+    if said.fault:
+        raise DpmError(f"{executable()} {said.fault}")
+    return said
+
+
+def read_by_ffmpeg(path: Path, *arguments: str) -> Said:
+    """The same of a file that is decoded or listed.
+
+    Raises:
+        InputError: it hangs, crashes or does not end.
+    """
+    said = run_watched([executable(), *arguments])
+    if said.fault:
+        raise InputError(undecodable(path, said.fault))
+    return said
+
+
+def undecodable(path: Path, fault: str) -> str:
+    """The line for a file at which ffmpeg did something wrong."""
+    return f"{path} cannot be decoded: ffmpeg {fault}"
+
+
 @functools.cache
 def has_filter(name: str) -> bool:
     """Whether the binary was built with the video filter `name`."""
-    listing = subprocess.run(
-        [executable(), "-hide_banner", "-filters"], capture_output=True, text=True, check=False
-    )
+    listing = ask("-hide_banner", "-filters")
     return re.search(rf"^\s*\S+\s+{name}\s", listing.stdout, re.MULTILINE) is not None
 
 
@@ -53,9 +81,7 @@ def every_frame_once() -> list[str]:
 
     It was renamed in FFmpeg 5.1, and the old name was dropped later.
     """
-    options = subprocess.run(
-        [executable(), "-hide_banner", "-h", "long"], capture_output=True, text=True, check=False
-    )
+    options = ask("-hide_banner", "-h", "long")
     return ["-fps_mode" if "-fps_mode" in options.stdout else "-vsync", "passthrough"]
 
 
@@ -81,10 +107,14 @@ class ShownTimes:
 
 
 def input_arguments(path: Path) -> list[str]:
-    """`-i` with a name that ffmpeg cannot take for an option, a pattern or a protocol; of a motion photo its film."""
+    """`-i` with a name that ffmpeg cannot take for an option, a pattern or a protocol; of a motion photo its film.
+
+    Pictures of more than `MOST_PIXELS` are not decoded.
+    """
     start = film_start(path)
+    most = ["-max_pixels", str(MOST_PIXELS)]
     part = "" if start is None else f"subfile,,start,{start},end,{path.stat().st_size},,:"
-    return ["-i", f"{part}file:{path}"]
+    return [*most, "-i", f"{part}file:{path}"]
 
 
 def errors_of(stderr: str) -> list[str]:

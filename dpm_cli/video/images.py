@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 
 from dpm_cli.errors import InputError, MissingExtraError
 from dpm_cli.files import DAMAGE
+from dpm_cli.picture_limit import refuse_large, too_large
 
 IMAGE_SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
@@ -18,8 +19,6 @@ IMAGE_SUFFIXES = frozenset(
 )
 _HEIF = frozenset((".heic", ".heif", ".hif"))
 _TIFF_SIDES = (256, 257)
-MOST_PIXELS = 178_956_970
-"""More than cameras have (Pillow's own limit); half a GiB decoded."""
 _UPRIGHT_SWAPS = frozenset((5, 6, 7, 8))
 _ORIENTATION = 0x0112
 
@@ -70,7 +69,7 @@ def open_image(path: Path) -> Iterator[Image.Image]:
 
     Raises:
         MissingExtraError: it is HEIC, and the extra `heif` is not installed.
-        InputError: it has more than `MOST_PIXELS`.
+        InputError: it has more than `picture_limit.MOST_PIXELS`.
         OSError: missing, or no image that Pillow knows.
     """
     if path.suffix.lower() in _HEIF:
@@ -86,16 +85,10 @@ def open_image(path: Path) -> Iterator[Image.Image]:
         try:
             image = Image.open(path)
         except Image.DecompressionBombError:
-            raise InputError(_too_big(path, "its size")) from None
+            raise InputError(too_large(path, "its size")) from None
         with image:
-            if image.width * image.height > MOST_PIXELS:
-                raise InputError(_too_big(path, f"{image.width}x{image.height}"))
+            refuse_large(path, image.width, image.height)
             yield image
-
-
-def _too_big(path: Path, size: str) -> str:
-    most = f"{MOST_PIXELS / 1e6:.0f} megapixels"
-    return f"{path} is too big ({size}), images have at most {most}: make it smaller"
 
 
 def _stored_size(image: Image.Image) -> tuple[int, int]:

@@ -6,7 +6,6 @@ applies the rotation metadata.
 """
 
 import re
-import subprocess
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,18 +13,22 @@ from pathlib import Path
 import numpy as np
 
 from dpm_cli.errors import InputError
+from dpm_cli.picture_limit import too_large
 from dpm_cli.structures import LensData
 from dpm_cli.video.camera_data import lens_of_video
 from dpm_cli.video.ffmpeg import (
     ShownTimes,
     errors_of,
     every_frame_once,
-    executable,
     input_arguments,
     last_error,
+    read_by_ffmpeg,
 )
+from dpm_cli.video.watched import Said
 
 _FIELDS = re.compile(r"\b(?:top|bottom) (?:first|coded first)")
+_SHOWN_SIZE = re.compile(r"showinfo.*\bn:\s*0 .*\bs:(\d+)x(\d+)")
+_TOO_LARGE = "exceeds specified max pixel count"
 _TRANSFERS = {"arib-std-b67": "hlg", "smpte2084": "pq"}
 
 
@@ -87,7 +90,7 @@ def probe(path: Path | str) -> VideoInfo:
     """
     path = Path(path)
     _check_file(path)
-    listing = _list_packets(path)
+    listing = _read(path, "-c", "copy", "-f", "framecrc", "-")
     pts, time_base = _parse_framecrc(listing.stdout)
     if len(np.unique(pts)) < max(len(pts), 1):
         # Damaged files and old containers tell some times only when they are decoded.
@@ -127,15 +130,10 @@ def _check_file(path: Path) -> None:
         raise InputError(f"{path} is empty: copy or record it again")
 
 
-def _command(path: Path) -> list[str]:
-    """The start of a run over the first video stream that is not a cover picture; times stay those of the file."""
-    command = [executable(), "-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+info"]
-    return [*command, "-copyts", *input_arguments(path), "-map", "0:V:0"]
-
-
-def _list_packets(path: Path) -> subprocess.CompletedProcess[str]:
-    command = [*_command(path), "-c", "copy", "-f", "framecrc", "-"]
-    return subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+def _read(path: Path, *output: str) -> Said:
+    """Run over the first video stream that is not a cover picture; times stay those of the file."""
+    options = ("-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+info", "-copyts")
+    return read_by_ffmpeg(path, *options, *input_arguments(path), "-map", "0:V:0", *output)
 
 
 def _parse_framecrc(text: str) -> tuple[np.ndarray, Fraction]:
@@ -148,16 +146,7 @@ def _parse_framecrc(text: str) -> tuple[np.ndarray, Fraction]:
 
 def _decode_times(path: Path) -> tuple[np.ndarray, Fraction]:
     """Sorted presentation times and their time base of all frames that can be decoded."""
-    command = [
-        *_command(path),
-        "-vf",
-        "showinfo=checksum=0",
-        *every_frame_once(),
-        "-f",
-        "null",
-        "-",
-    ]
-    result = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    result = _read(path, "-vf", "showinfo=checksum=0", *every_frame_once(), "-f", "null", "-")
     shown = ShownTimes()
     times = [shown.read(line) for line in result.stderr.splitlines()]
     return np.unique(np.array([pts for pts in times if pts is not None], np.int64)), shown.time_base
@@ -178,14 +167,14 @@ def _pixel_aspect(text: str, rotation_deg: int) -> float:
 
 
 def _decoded_size(path: Path) -> tuple[int, int]:
-    """(height, width) of the first decoded frame, from the header of a PPM picture."""
-    command = [*_command(path), "-frames:v", "1", "-f", "image2pipe", "-c:v", "ppm", "-"]
-    result = subprocess.run(command, capture_output=True, check=False)
-    header = re.match(rb"P6\s+(\d+)\s+(\d+)\s", result.stdout[:64])
-    if header is None:
-        stderr = result.stderr.decode(errors="replace")
-        raise InputError(f"{path}: no frame can be decoded: {last_error(stderr)}")
-    return int(header.group(2)), int(header.group(1))
+    """(height, width) of the first decoded frame."""
+    said = _read(path, "-frames:v", "1", "-vf", "showinfo=checksum=0", "-f", "null", "-")
+    shown = _SHOWN_SIZE.search(said.stderr)
+    if shown is None:
+        if _TOO_LARGE in said.stderr:
+            raise InputError(too_large(path, "its pictures"))
+        raise InputError(f"{path}: no frame can be decoded: {last_error(said.stderr)}")
+    return int(shown.group(2)), int(shown.group(1))
 
 
 def _reason(path: Path, stderr: str) -> str:
