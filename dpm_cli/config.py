@@ -6,6 +6,7 @@ The words under a field are the help of its option; its default is the option's 
 import dataclasses
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -17,7 +18,7 @@ from dpm_cli.progress import Reporter, SilentReporter
 
 PriorKind = Literal["depth", "inverse", "metric"]
 PlyProfile = Literal["plain", "3dgs", "4dgs"]
-ENVIRONMENT = ("model", "weights", "device", "dtype", "prior")
+ENVIRONMENT = ("model", "weights", "device", "dtype", "prior", "max_memory")
 """Settings that an environment variable may give: DPM_MODEL and so on."""
 NOT_OF_NUMBERS = ("formats", "min_confidence", "motion_threshold")
 """Settings of what is written from the numbers of a run, and not of the numbers."""
@@ -46,6 +47,17 @@ def parse_batch_size(text: str) -> int | None:
     if not text.isdigit() or int(text) < 1:
         raise UsageError(f"--batch-size {text}: give auto or a positive number")
     return int(text)
+
+
+def parse_memory(text: str) -> int | None:
+    """Bytes, from `auto` or a number with or without K, M, G or T (of 1024)."""
+    if text == "auto":
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:I?B)?", text.strip().upper())
+    most = int(float(found[1]) * 1024 ** " KMGT".index(found[2] or " ")) if found else 0
+    if not most:
+        raise UsageError(f"--max-memory {text}: give auto, or bytes such as 800M or 4G")
+    return most
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -101,6 +113,8 @@ class ReconstructSettings:
     """auto, float32, bfloat16 or float16."""
     batch_size: int | None = knob(None, reads=parse_batch_size, shown="auto")
     """Pairs at a time, or auto: by the free memory, then kept for the whole run."""
+    max_memory: int | None = knob(None, reads=parse_memory, shown="auto")
+    """RAM, and memory of the GPU, that a run may take, such as 4G; auto takes what is free."""
     clip: ClipSettings = ClipSettings()
     pairs: str = "auto"
     """auto, complete, strides such as 1,2,4,8, or window:N for a predictor that sees N frames at once."""
@@ -132,7 +146,7 @@ class ReconstructSettings:
     def digest(self) -> str:
         """Hash of the settings that change numbers (not of what is written from them)."""
         values = dataclasses.asdict(self)
-        for name in NOT_OF_NUMBERS:
+        for name in (*NOT_OF_NUMBERS, "max_memory"):
             values.pop(name)
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 

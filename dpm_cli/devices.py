@@ -53,6 +53,23 @@ def free_memory_bytes(device: torch.device) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
+def used_memory_bytes() -> int:
+    """Resident memory of this process now; where the system does not tell, the most that it was."""
+    if sys.platform == "linux":
+        with open("/proc/self/statm") as numbers:
+            return int(numbers.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return peak_memory_bytes(torch.device("cpu"))["ram"]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True for CUDA's and the CPU allocator's out-of-memory errors, and those of the libraries on CUDA."""
+    text = str(error)
+    signs = ("out of memory", "can't allocate", "ALLOC_FAILED")
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError) and any(sign in text for sign in signs)
+    )
+
+
 def peak_memory_bytes(device: torch.device) -> dict[str, int]:
     """Peak resident memory of this process, and of the CUDA device where there is one."""
     unit = 1 if sys.platform == "darwin" else 1024
@@ -60,9 +77,3 @@ def peak_memory_bytes(device: torch.device) -> dict[str, int]:
     if device.type == "cuda":
         peak["cuda"] = torch.cuda.max_memory_allocated(device)
     return peak
-
-
-def auto_batch_size(pair_bytes: int, device: torch.device, *, most: int = 64) -> int:
-    """Pairs at a time that fill at most half of the free memory; a CPU gains nothing beyond 4."""
-    limit = 4 if device.type == "cpu" else most
-    return max(1, min(limit, free_memory_bytes(device) // 2 // max(pair_bytes, 1)))

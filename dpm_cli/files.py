@@ -29,6 +29,10 @@ _LEFTOVER = re.compile(r"\..*\.[0-9a-f]{8}\.tmp(\.\w+)?")
 DAMAGE = (BadZipFile, EOFError, LookupError, OSError, OverflowError, ValueError)
 DAMAGE += (struct.error, zlib.error)
 """What parsers raise at bytes that are not what they should be; a library may raise more, which its reader names."""
+JSON_DAMAGE = (TypeError, AttributeError, RecursionError)
+"""What JSON that is nested otherwise than expected raises besides."""
+PICTURE_DAMAGE = (SyntaxError, RuntimeError, TypeError)
+"""What Pillow and its plugins raise besides."""
 
 
 def reads(

@@ -2,8 +2,6 @@ import pytest
 import torch
 
 from dpm_cli.devices import (
-    auto_batch_size,
-    free_memory_bytes,
     peak_memory_bytes,
     pick_device,
     pick_dtype,
@@ -30,11 +28,6 @@ def test_a_missing_device_is_a_usage_error():
 def test_the_cpu_computes_in_float32_unless_told():
     assert pick_dtype("auto", CPU) == torch.float32
     assert pick_dtype("bfloat16", CPU) == torch.bfloat16
-
-
-def test_batches_shrink_with_the_bytes_of_a_pair():
-    assert auto_batch_size(free_memory_bytes(CPU), CPU) == 1
-    assert auto_batch_size(1, CPU) == 4
 
 
 def test_peak_memory_grows_when_memory_is_used():

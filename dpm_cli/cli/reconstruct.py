@@ -12,7 +12,17 @@ from dpm_cli.config import ReconstructSettings
 
 SETTINGS = fields(
     Output=("formats", "min_confidence", "motion_threshold"),
-    Model=("model", "weights", "device", "dtype", "batch_size", "pairs", "prior", "prior_kind"),
+    Model=(
+        "model",
+        "weights",
+        "device",
+        "dtype",
+        "batch_size",
+        "max_memory",
+        "pairs",
+        "prior",
+        "prior_kind",
+    ),
     Which_frames=("size", "fps", "stride", "start", "end", "max_frames", "crop"),
     Camera=("fov_deg", "intrinsics", "intrinsics_size", "per_frame_focal", "mask_dir", "flow_dir"),
 )

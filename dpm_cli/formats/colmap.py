@@ -81,6 +81,8 @@ def read_colmap(folder: Path) -> ColmapModel:
     values = np.array([row[1:7] for row in rows], np.float64).reshape(-1, 6)
     if not ((values[:, 3:] >= 0) & (values[:, 3:] < 256)).all():
         raise InputError(f"{folder}/points3D.txt: a colour is not 0 to 255")
+    if not cameras:
+        raise InputError(f"{folder}/cameras.txt holds no camera")
     first = next(iter(cameras.values()))
     return model_of(
         [row[9] for row in images],

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from dpm_cli.errors import InputError
-from dpm_cli.files import atomic_path, reads
+from dpm_cli.files import PICTURE_DAMAGE, atomic_path, reads
 from dpm_cli.picture_limit import refuse_large_png
 
 LARGEST = 2**16 - 1
@@ -43,7 +43,7 @@ def write_depth_png(path: Path, image: DepthImage) -> None:
         )
 
 
-@reads("a depth image")
+@reads("a depth image", *PICTURE_DAMAGE)
 def read_depth_png(path: Path) -> DepthImage:
     """Read a depth PNG.
 

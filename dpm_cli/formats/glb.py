@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from dpm_cli.files import reads
+from dpm_cli.files import JSON_DAMAGE, reads
 from dpm_cli.formats.gltf import GltfDocument, read_gltf
 from dpm_cli.formats.ply import PointCloud
 from dpm_cli.formats.scene import FLIP, PointScene
@@ -75,7 +75,7 @@ def _add_frame(
     document.animate(node, "scale", clock, document.accessor(scale, "VEC3"), "STEP")
 
 
-@reads("a scene of dpm in glTF")
+@reads("a scene of dpm in glTF", *JSON_DAMAGE)
 def read_glb(path: Path) -> PointScene:
     """Read what `write_glb` wrote.
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dpm_cli.errors import InputError
-from dpm_cli.files import atomic_path, reads
+from dpm_cli.files import JSON_DAMAGE, atomic_path, reads
 from dpm_cli.formats.mesh import TriangleMesh
 from dpm_cli.formats.ply import PointCloud
 from dpm_cli.formats.scene import FLIP
@@ -126,7 +126,10 @@ class GltfDocument:
     def cloud(self, node: dict[str, Any]) -> PointCloud:
         """Points of a node, turned back to OpenCV's axes."""
         found = self.json["meshes"][node["mesh"]]["primitives"][0]["attributes"]
-        points = (self.array(found["POSITION"]) @ FLIP).astype(np.float32)
+        positions = self.array(found["POSITION"])
+        if not np.isfinite(positions).all():
+            raise ValueError("positions that are not finite")
+        points = (positions @ FLIP).astype(np.float32)
         return PointCloud(points, self.array(found["COLOR_0"])[:, :3])
 
     def _vertices(
@@ -148,7 +151,7 @@ class GltfDocument:
         return self.node(name=name, mesh=len(self.json["meshes"]) - 1)
 
 
-@reads("glTF 2.0 binary")
+@reads("glTF 2.0 binary", *JSON_DAMAGE)
 def read_gltf(path: Path) -> GltfDocument:
     """Read a binary glTF file as `GltfDocument.write` writes it.
 

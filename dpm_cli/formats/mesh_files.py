@@ -12,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 
 from dpm_cli.errors import InputError, UsageError
-from dpm_cli.files import atomic_path, reads
+from dpm_cli.files import JSON_DAMAGE, atomic_path, reads
 from dpm_cli.formats.gltf import GltfDocument, read_gltf
 from dpm_cli.formats.mesh import TriangleMesh
 from dpm_cli.formats.scene import FLIP
@@ -49,7 +49,7 @@ def write_mesh(path: Path, mesh: TriangleMesh, comment: str = "dpm") -> None:
     _WRITERS[path.suffix](path, mesh, comment)
 
 
-@reads("a mesh of dpm")
+@reads("a mesh of dpm", *JSON_DAMAGE)
 def read_mesh(path: Path) -> TriangleMesh:
     """Read what `write_mesh` wrote.
 

@@ -21,11 +21,14 @@ def load_npz(path: Path, keys: Iterable[str] | None = None) -> dict[str, np.ndar
     """
     wanted = None if keys is None else set(keys)
     found = {}
-    with ZipFile(path) as archive:
-        for info in archive.infolist():
-            name = info.filename.removesuffix(".npy")
-            if wanted is None or name in wanted:
-                found[name] = _load(archive, info, path)
+    try:
+        with ZipFile(path) as archive:
+            for info in archive.infolist():
+                name = info.filename.removesuffix(".npy")
+                if wanted is None or name in wanted:
+                    found[name] = _load(archive, info, path)
+    except RuntimeError as error:  # encrypted, of another version, or packed otherwise
+        raise ValueError(str(error)) from error
     return found
 
 

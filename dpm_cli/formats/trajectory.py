@@ -66,7 +66,7 @@ def read_kitti_poses(path: Path) -> Trajectory:
     return Trajectory(np.arange(len(rows), dtype=np.float64), poses)
 
 
-@reads("a camera path")
+@reads("a camera path", UserWarning)
 def _read_rows(path: Path, columns: int) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # of an empty file

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dpm_cli.files import reads, write_json
+from dpm_cli.files import JSON_DAMAGE, reads, write_json
 from dpm_cli.formats.scene import GL_FROM_CV
 
 
@@ -56,7 +56,7 @@ def write_transforms(path: Path, transforms: TransformsFile) -> None:
     write_json(path, {**top, "frames": frames})
 
 
-@reads("transforms.json")
+@reads("transforms.json", *JSON_DAMAGE)
 def read_transforms(path: Path) -> TransformsFile:
     """Read a file as `write_transforms` writes it.
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from dpm_cli.files import atomic_path, reads
+from dpm_cli.files import JSON_DAMAGE, atomic_path, reads
 from dpm_cli.formats.ply import PointCloud
 from dpm_cli.formats.scene import PointScene
 
@@ -129,7 +129,7 @@ def _looks(cloud: PointCloud) -> bytes:
     return cloud.colors.tobytes() + np.rint(255 * level).astype(np.uint8).tobytes()
 
 
-@reads("a viewer page of dpm")
+@reads("a viewer page of dpm", *JSON_DAMAGE)
 def read_viewer_page(path: Path) -> tuple[PointScene, ViewerExtras]:
     """Read the scene of a page that `write_viewer_page` wrote, as exact as the page is.
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dpm_cli.devices import is_out_of_memory
 from dpm_cli.errors import MemoryExhaustedError
 from dpm_cli.predictors.protocol import FRAME, Features, MeasuresFlow, Predictor
 from dpm_cli.progress import Reporter, SilentReporter
@@ -35,13 +36,21 @@ def to_tensor(images: np.ndarray, device: torch.device) -> Tensor:
 
 
 class FeatureCache:
-    """Features of single frames, encoded in batches when first wanted, the least recently used dropped first."""
+    """Features of single frames, encoded in batches when first wanted, the least recently used dropped first.
+
+    At most `capacity` frames and `most_bytes` are kept beyond those that are wanted.
+    """
 
     def __init__(
-        self, predictor: Predictor, frames: FrameReader, device: torch.device, capacity: int
+        self,
+        predictor: Predictor,
+        frames: FrameReader,
+        device: torch.device,
+        capacity: int,
+        most_bytes: int,
     ):
         self.predictor, self.frames, self.device = predictor, frames, device
-        self.capacity = capacity
+        self.capacity, self.most_bytes = capacity, most_bytes
         self._kept: OrderedDict[int, Features] = OrderedDict()
 
     def gather(self, indices: Sequence[int], batch_size: int) -> Features:
@@ -58,17 +67,15 @@ class FeatureCache:
         singles = [self._kept[int(i)] for i in indices]
         joined = {k: torch.cat([f[k] for f in singles]) for k in singles[0]}
         joined[FRAME] = torch.tensor([int(i) for i in indices])
-        while len(self._kept) > max(self.capacity, len(wanted)):
+        one = sum(v.nbytes for v in singles[0].values())
+        most = min(self.capacity, self.most_bytes // max(one, 1))
+        while len(self._kept) > max(most, len(wanted)):
             self._kept.popitem(last=False)
         return joined
 
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """True for CUDA's and the CPU allocator's out-of-memory errors."""
-    text = str(error)
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate" in text)
-    )
+    def clear(self) -> None:
+        """Forget all features."""
+        self._kept.clear()
 
 
 def predict_pairs(
@@ -79,6 +86,8 @@ def predict_pairs(
     device: torch.device,
     dtype: torch.dtype,
     batch_size: int,
+    features_bytes: int = 2**30,
+    reach: int | None = None,
     done: Sequence[tuple[int, int]] = (),
     reporter: Reporter | None = None,
 ) -> Iterator[Chunk]:
@@ -91,6 +100,8 @@ def predict_pairs(
         device: where images go.
         dtype: autocast dtype; float32 switches autocast off.
         batch_size: pairs at a time; the borders are multiples of it, so that resuming repeats the same batches.
+        features_bytes: of encoded frames that are kept.
+        reach: frames between those of a pair, but for a few pairs of far frames; None = the most of all pairs.
         done: [start, stop) rows that a previous run has stored; they are skipped.
         reporter: told of a halved batch.
 
@@ -101,8 +112,10 @@ def predict_pairs(
         MemoryExhaustedError: a single pair does not fit.
     """
     reporter = reporter or SilentReporter()
-    span = int((pairs[:, 1] - pairs[:, 0]).max()) if len(pairs) else 0
-    cache = FeatureCache(predictor, frames, device, capacity=span + 2 * batch_size + 1)
+    if reach is None:
+        reach = int((pairs[:, 1] - pairs[:, 0]).max()) if len(pairs) else 0
+    capacity = reach + 2 * batch_size + 1
+    cache = FeatureCache(predictor, frames, device, capacity, features_bytes)
     finished = np.zeros(len(pairs), bool)
     for start, stop in done:
         finished[start:stop] = True
@@ -120,6 +133,7 @@ def predict_pairs(
                 prediction = _predict(cache, pairs[start:stop], predictor, device, dtype)
             except (RuntimeError, MemoryError) as error:
                 size = _smaller_batch(error, stop - start, device)
+                cache.clear()
                 reporter.note(f"out of memory: going on with {size} pairs at a time")
                 continue
             yield Chunk(start, stop, prediction)

@@ -64,6 +64,7 @@ def run_passes(
     device: torch.device,
     dtype: torch.dtype,
     batch_size: int,
+    features_bytes: int,
     reporter: Reporter,
 ) -> PassStore:
     """Fill the store in `folder` with every pass that is not there yet.
@@ -78,6 +79,7 @@ def run_passes(
         device: of the predictor.
         dtype: autocast dtype.
         batch_size: pairs at a time, frozen in the manifest.
+        features_bytes: of encoded frames that are kept.
         reporter: progress.
     """
     store = PassStore(folder)
@@ -95,6 +97,7 @@ def run_passes(
                 device=device,
                 dtype=dtype,
                 batch_size=batch_size,
+                features_bytes=features_bytes,
                 done=done,
                 reporter=reporter,
             )

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from dpm_cli.errors import InputError
-from dpm_cli.files import reads
+from dpm_cli.files import PICTURE_DAMAGE, reads
 from dpm_cli.geometry.camera import source_from_working
 from dpm_cli.structures import Clip, PairPrediction
 from dpm_cli.video.bars import shown_area
@@ -85,7 +85,7 @@ class UserMasks:
         return replace(prediction, motion_logit=logit)
 
 
-@reads("a mask")
+@reads("a mask", *PICTURE_DAMAGE)
 def _marked(path: Path) -> np.ndarray:
     """(H, W) bool of the mask's own pixels; numbers of objects of 16 bit count from 1 on."""
     with open_image(path) as image:

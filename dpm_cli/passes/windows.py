@@ -12,9 +12,10 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from dpm_cli.devices import is_out_of_memory
 from dpm_cli.errors import MemoryExhaustedError, UsageError
 from dpm_cli.geometry.rigid import invert, transform_map
-from dpm_cli.passes.engine import Chunk, is_out_of_memory, to_tensor
+from dpm_cli.passes.engine import Chunk, to_tensor
 from dpm_cli.passes.pairs import pair_graph
 from dpm_cli.predictors.protocol import Features, Predictor
 from dpm_cli.structures import FrameReader, PairPrediction, WindowPrediction

@@ -3,7 +3,6 @@
 Threads, because what the work consists of (NumPy, OpenCV, torch, files) lets others run meanwhile.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,13 +11,11 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_MOST_WORKERS = 4
-"""Each holds what is known of one frame, a hundred megabytes or so."""
 
-
-def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result]:
+def in_order(
+    work: Callable[[Item], Result], items: Iterable[Item], workers: int
+) -> Generator[Result]:
     """Results of `work` for every item, in their order; at most one more than there are workers are under way."""
-    workers = min(os.cpu_count() or 1, _MOST_WORKERS)
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         for item in items:

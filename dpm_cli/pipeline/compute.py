@@ -14,21 +14,23 @@ import torch
 from dpm_cli.clip_store import ClipPlan
 from dpm_cli.clip_store.clip import decode_clip
 from dpm_cli.config import ReconstructSettings
-from dpm_cli.devices import auto_batch_size, peak_memory_bytes
+from dpm_cli.devices import peak_memory_bytes
 from dpm_cli.errors import UsageError
 from dpm_cli.focal import FocalEstimate
 from dpm_cli.focal.given import doubts, given_focal, given_intrinsics
 from dpm_cli.geometry.camera import intrinsics_matrix
 from dpm_cli.matching.user_flow import UserFlow
 from dpm_cli.passes.pictures import Pictures, find_pictures
-from dpm_cli.passes.run import pass_graph, run_passes
+from dpm_cli.passes.run import PassGraph, pass_graph, run_passes
 from dpm_cli.passes.shots import detect_shots
+from dpm_cli.passes.store import PassStore
 from dpm_cli.passes.user_masks import UserMasks
 from dpm_cli.pipeline.align_run import AlignedRun, align_run
 from dpm_cli.pipeline.frames import frame_cameras, fuse_run
+from dpm_cli.pipeline.job import Job
+from dpm_cli.pipeline.machine import Machine
 from dpm_cli.pipeline.manifest import clip_manifest
 from dpm_cli.pipeline.prior_run import ClipPrior, ask_prior, hear_prior
-from dpm_cli.pipeline.run_state import WORK
 from dpm_cli.pipeline.stopwatch import Stopwatch
 from dpm_cli.predictors.protocol import MeasuresFlow, Predictor
 from dpm_cli.prior.focal import with_prior
@@ -37,37 +39,6 @@ from dpm_cli.progress import Reporter
 from dpm_cli.sequence import RunWriter
 from dpm_cli.structures import Cameras, Clip
 from dpm_cli.video.bars import shown_area
-
-
-@dataclass(frozen=True)
-class Machine:
-    """A predictor where it runs."""
-
-    predictor: Predictor
-    device: torch.device
-    dtype: torch.dtype
-
-
-@dataclass(frozen=True, eq=False)
-class _Job:
-    """What the stages of one run share."""
-
-    settings: ReconstructSettings
-    machine: Machine
-    writer: RunWriter
-    watch: Stopwatch
-    reporter: Reporter
-
-    @property
-    def work(self) -> Path:
-        """Folder of what only an unfinished run needs."""
-        return self.writer.folder / WORK
-
-    def say(self, notes: list[str]) -> list[str]:
-        """The notes, told."""
-        for note in notes:
-            self.reporter.note(note)
-        return notes
 
 
 def compute(
@@ -79,9 +50,9 @@ def compute(
     reporter: Reporter,
 ) -> None:
     """Everything up to the frames."""
-    job = _Job(settings, machine, writer, watch, reporter)
     # First the manifest: a folder that has anything else is nobody's run when the disk is full here.
     writer.write_manifest()
+    job = Job(settings, machine, writer, watch, reporter)
     job.work.mkdir(parents=True, exist_ok=True)
     with watch.time("decode"):
         clip = decode_clip(plan, job.work / "images", reporter)
@@ -98,7 +69,7 @@ def compute(
     with watch.time("pictures"):
         pictures = find_pictures(clip.frames, reporter)
     notes = [*plan.notes, *_lost(plan, clip), *odd, *job.say(pictures.notes())]
-    prior = _ask_prior(clip, pictures, job)
+    prior = job.attempt(lambda: _ask_prior(clip, pictures, job))
     aligned, witness, scale = None, None, None
     if len(pictures):
         found = _align(clip, pictures, K, masks, prior, job)
@@ -110,7 +81,11 @@ def compute(
         name = machine.predictor.info.name
         work = job.work / "motion"
         status = scale["status"] if scale else "arbitrary"
-        fuse_run(clip, pictures, aligned, K, masks, witness, name, status, work, writer, reporter)
+        workers = job.memory_plan(clip.size).workers
+        fuse_run(
+            *(clip, pictures, aligned, K, masks, witness, workers),
+            *(name, status, work, writer, reporter),
+        )
     cameras, shot = frame_cameras(clip, pictures, aligned, K)
     focal = _focal(cameras, aligned, K)
     writer.write_manifest(
@@ -119,7 +94,7 @@ def compute(
             "focal_px": focal.focal_px,
             "focal": focal.to_json(clip.size[1]),
             "cameras_registered": int(cameras.registered.sum()),
-            "notes": notes,
+            "notes": [*job.memory_notes(), *notes],
             "flow": _flow_source(settings, machine.predictor),
             **({"scale": scale} if scale else {}),
             "timings_s": dict(watch.seconds),
@@ -148,38 +123,19 @@ def _align(
     K: np.ndarray | None,
     masks: UserMasks | None,
     prior: ClipPrior | None,
-    job: _Job,
+    job: Job,
 ) -> _Found:
     """Predict and align the pictures of the whole clip."""
-    machine, settings, clip = job.machine, job.settings, pictures.clip(whole)
+    settings, clip = job.settings, pictures.clip(whole)
     with job.watch.time("cuts"):
         shot = detect_shots(clip.frames, job.reporter)
     if shot[-1]:
         starts = ", ".join(map(str, pictures.shown[np.flatnonzero(np.diff(shot)) + 1]))
         job.reporter.note(f"{shot[-1] + 1} shots: frames {starts} start new ones")
     graph = pass_graph(shot, settings.pairs)
-    batch = _batch_size(clip, job)
-    job.reporter.detail(
-        f"{len(clip)} frames, {len(graph.pairs)} pairs, {batch} at a time on {machine.device}"
-    )
-    job.writer.write_manifest({"pairs": len(graph.pairs), "batch_size": batch})
+    masks = None if masks is None else masks.take(pictures.shown)
     while True:
-        told_focal = _prepare(clip, K, prior, job)
-        told = told_focal.note(clip.size[1]) if told_focal else None
-        said = job.say([told] if told else [])
-        with job.watch.time("predict"):
-            store = run_passes(
-                clip,
-                graph,
-                machine.predictor,
-                job.work / "passes",
-                intrinsics=K,
-                masks=None if masks is None else masks.take(pictures.shown),
-                device=machine.device,
-                dtype=machine.dtype,
-                batch_size=batch,
-                reporter=job.reporter,
-            )
+        store, told_focal, said = job.attempt(lambda: _predict(clip, graph, K, masks, prior, job))
         with job.watch.time("align"):
             aligned = align_run(clip, store, K, told_focal, settings, job.reporter)
         if prior is None:
@@ -196,7 +152,41 @@ def _align(
         shutil.rmtree(job.work / "passes")
 
 
-def _ask_prior(clip: Clip, pictures: Pictures, job: _Job) -> ClipPrior | None:
+def _predict(
+    clip: Clip,
+    graph: PassGraph,
+    K: np.ndarray | None,
+    masks: UserMasks | None,
+    prior: ClipPrior | None,
+    job: Job,
+) -> tuple[PassStore, FocalEstimate | None, list[str]]:
+    """All passes, the focal length that they were made with if it had to be found, and what was said of it."""
+    machine, memory = job.machine, job.memory_plan(clip.size)
+    job.reporter.detail(
+        f"{len(clip)} frames, {len(graph.pairs)} pairs, {memory.batch_size} at a time on {machine.device}"
+    )
+    job.writer.write_manifest({"pairs": len(graph.pairs), "batch_size": memory.batch_size})
+    told_focal = _prepare(clip, K, prior, job)
+    told = told_focal.note(clip.size[1]) if told_focal else None
+    said = job.say([told] if told else [])
+    with job.watch.time("predict"):
+        store = run_passes(
+            clip,
+            graph,
+            machine.predictor,
+            job.work / "passes",
+            intrinsics=K,
+            masks=masks,
+            device=machine.device,
+            dtype=machine.dtype,
+            batch_size=memory.batch_size,
+            features_bytes=memory.features_bytes,
+            reporter=job.reporter,
+        )
+    return store, told_focal, said
+
+
+def _ask_prior(clip: Clip, pictures: Pictures, job: Job) -> ClipPrior | None:
     """The depth prior of the pictures; which prior it is stays as an interrupted run has chosen it."""
     known = job.writer.manifest.get("prior", {"name": job.settings.prior})
     with job.watch.time("prior"):
@@ -215,7 +205,7 @@ def _ask_prior(clip: Clip, pictures: Pictures, job: _Job) -> ClipPrior | None:
 
 
 def _prepare(
-    clip: Clip, K: np.ndarray | None, prior: ClipPrior | None, job: _Job
+    clip: Clip, K: np.ndarray | None, prior: ClipPrior | None, job: Job
 ) -> FocalEstimate | None:
     """Let the predictor see the clip; returns the focal length that was found, if it had to be."""
     predictor = job.machine.predictor
@@ -239,13 +229,6 @@ def _focal(cameras: Cameras, aligned: AlignedRun | None, K: np.ndarray | None) -
     if aligned is not None:
         return replace(aligned.focal, focal_px=focal_px)
     return FocalEstimate(focal_px, 1.0, "assumed") if K is None else given_focal(K)
-
-
-def _batch_size(clip: Clip, job: _Job) -> int:
-    """Pairs at a time: what an unfinished run has frozen, what the user wants, or what fits."""
-    frozen = job.writer.manifest.get("batch_size") or job.settings.batch_size
-    pair_bytes = job.machine.predictor.info.pair_bytes_per_pixel * clip.size[0] * clip.size[1]
-    return frozen or auto_batch_size(pair_bytes, job.machine.device)
 
 
 def _masks(clip: Clip, settings: ReconstructSettings) -> UserMasks | None:

@@ -27,6 +27,7 @@ def fuse_run(
     intrinsics: np.ndarray | None,
     masks: UserMasks | None,
     prior: Witness | None,
+    workers: int,
     model: str,
     scale: str,
     work: Path,
@@ -42,6 +43,7 @@ def fuse_run(
         intrinsics: (3, 3) where the user gave them.
         masks: the user's, of all frames.
         prior: another witness of depth.
+        workers: frames that are fused at the same time.
         model: name of the predictor.
         scale: what the header says, arbitrary or metric.
         work: folder for what later steps need of every frame.
@@ -53,7 +55,7 @@ def fuse_run(
     motion = None
     if aligned is not None:
         shown = None if masks is None else masks.take(pictures.shown)
-        motion = ClipMotion(aligned.passes, pictures.clip(clip).frames, work, shown, prior)
+        motion = ClipMotion(aligned.passes, pictures.clip(clip).frames, work, shown, prior, workers)
         motion.prepare(reporter)
     with reporter.task("frames", len(clip)) as advance:
         kept = {t for t in range(len(clip)) if writer.has_frame(t)}
@@ -103,7 +105,7 @@ def _frames(
         return fuse_frame(number, image, depth, dynamic, aligned.passes)
 
     numbers = sorted({int(n) for n in pictures.of_frame[wanted] if n >= 0})
-    fused = in_order(fuse, numbers)
+    fused = in_order(fuse, numbers, motion.workers)
     latest, last = -1, None
     for t in wanted:
         number = int(pictures.of_frame[t])

@@ -106,8 +106,10 @@ class ClipMotion:
         folder: Path,
         masks: UserMasks | None,
         prior: Witness | None,
+        workers: int,
     ):
         self.passes, self.frames, self.masks, self.prior = passes, frames, masks, prior
+        self.workers = workers
         parts = {"depth": FusedDepth, "evidence": Evidence, "wanted": DepthChange}
         self.seen = _Kept(folder / "seen", parts, SeenFrame)
         self.judged = _Kept(folder / "judged", {"judged": JudgedFrame}, lambda judged: judged)
@@ -117,7 +119,7 @@ class ClipMotion:
         count = len(self.frames)
         with reporter.task("motion", 2 * count) as advance:
             for work in (self._see, self._judge):
-                for _ in in_order(work, range(count)):
+                for _ in in_order(work, range(count), self.workers):
                     advance()
 
     def _see(self, t: int) -> None:

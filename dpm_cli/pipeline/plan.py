@@ -10,17 +10,14 @@ import torch
 
 from dpm_cli.clip_store import ClipPlan, plan_clip
 from dpm_cli.config import ClipSettings, ReconstructSettings, RunTarget
-from dpm_cli.devices import auto_batch_size, pick_device, pick_dtype
 from dpm_cli.passes.engine import predict_pairs
 from dpm_cli.passes.run import pass_graph
 from dpm_cli.pipeline.disk import run_bytes
-from dpm_cli.predictors import load_predictor
+from dpm_cli.pipeline.machine import Machine, load_machine
+from dpm_cli.pipeline.memory import plan_memory
 from dpm_cli.predictors.protocol import Predictor, PredictorInfo
 from dpm_cli.prior.choose import load_prior
 from dpm_cli.structures import Clip
-
-_BASE_BYTES = 600 * 2**20
-"""Resident memory of Python, torch and OpenCV before any frame."""
 
 
 @dataclass(frozen=True)
@@ -96,25 +93,16 @@ def plan_target(target: RunTarget, options: ClipSettings, info: PredictorInfo) -
 
 def plan_runs(targets: list[RunTarget], settings: ReconstructSettings) -> list[Plan]:
     """Plans of all targets; the predictor is loaded once."""
-    device = pick_device(settings.device)
-    dtype = pick_dtype(settings.dtype, device)
-    predictor = load_predictor(settings.model, weights=settings.weights, device=device, dtype=dtype)
-    return [_plan(target, settings, predictor, device, dtype) for target in targets]
+    machine = load_machine(settings)
+    return [_plan(target, settings, machine) for target in targets]
 
 
-def _plan(
-    target: RunTarget,
-    settings: ReconstructSettings,
-    predictor: Predictor,
-    device: torch.device,
-    dtype: torch.dtype,
-) -> Plan:
+def _plan(target: RunTarget, settings: ReconstructSettings, machine: Machine) -> Plan:
+    predictor, device, dtype = machine.predictor, machine.device, machine.dtype
     info = predictor.info
     planned = plan_target(target, settings.clip, info)
-    pixels = planned.size[0] * planned.size[1]
     pairs = pass_graph(np.zeros(len(planned), np.int64), settings.pairs).pairs
-    pair_bytes = info.pair_bytes_per_pixel * pixels
-    batch = settings.batch_size or auto_batch_size(pair_bytes, device)
+    memory = plan_memory(settings.max_memory, device, info, planned.size, settings.batch_size)
     prior, prior_seconds = _prior_cost(settings, planned.size, device, dtype)
     return Plan(
         input=", ".join(target.inputs[:3]) + (" ..." if len(target.inputs) > 3 else ""),
@@ -125,8 +113,8 @@ def _plan(
         source_size=planned.source_size,
         working_size=planned.size,
         pairs=len(pairs),
-        batch_size=batch,
-        memory_bytes=_BASE_BYTES + batch * pair_bytes,
+        batch_size=memory.batch_size,
+        memory_bytes=memory.total_bytes,
         disk_bytes=disk_bytes(planned, settings),
         prior=prior,
         seconds=len(pairs) * _seconds_a_pair(predictor, planned.size, device, dtype)

@@ -7,13 +7,10 @@ leaves whole files, so a run that was stopped goes on where it was and gives the
 from pathlib import Path
 
 from dpm_cli.config import ReconstructSettings, RunTarget
-from dpm_cli.devices import pick_device, pick_dtype
 from dpm_cli.errors import DpmError
-from dpm_cli.pipeline.compute import Machine
+from dpm_cli.pipeline.machine import load_machine
 from dpm_cli.pipeline.outcome import Outcome, failure_of
 from dpm_cli.pipeline.run import FinishedRun, Rights, run_target
-from dpm_cli.predictors import load_predictor
-from dpm_cli.prior.choose import find_prior
 from dpm_cli.progress import Reporter, SilentReporter
 from dpm_cli.sequence import Sequence4D
 
@@ -83,18 +80,3 @@ def reconstruct_many(
             outcome.failures.append(failure)
             reporter.note(f"{failure.input}: {failure.error}")
     return outcome.result()
-
-
-def load_machine(settings: ReconstructSettings, reporter: Reporter) -> Machine:
-    """The model on its device.
-
-    Raises:
-        DpmError: an unknown device or model, or weights or a prior that are not here.
-    """
-    device = pick_device(settings.device)
-    dtype = pick_dtype(settings.dtype, device)
-    find_prior(settings.prior, device)  # what is wrong with it is said before any work
-    predictor = load_predictor(settings.model, weights=settings.weights, device=device, dtype=dtype)
-    for note in predictor.info.notes:
-        reporter.note(note)
-    return Machine(predictor, device, dtype)

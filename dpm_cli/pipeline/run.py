@@ -8,9 +8,10 @@ from typing import Any
 from dpm_cli.clip_store import fingerprint
 from dpm_cli.config import NOT_OF_NUMBERS, ReconstructSettings, RunTarget
 from dpm_cli.export import write_run_outputs
-from dpm_cli.pipeline.compute import Machine, compute
+from dpm_cli.pipeline.compute import compute
 from dpm_cli.pipeline.disk import require_space
 from dpm_cli.pipeline.lock import folder_lock
+from dpm_cli.pipeline.machine import Machine, memory_ends_in_one_line
 from dpm_cli.pipeline.manifest import first_manifest, summary
 from dpm_cli.pipeline.plan import disk_bytes, plan_target
 from dpm_cli.pipeline.quality import run_quality
@@ -83,7 +84,8 @@ def run_target(
         writer = RunWriter(target.folder, state.manifest or fresh)
         bad = [] if state.action == "fresh" else drop_damaged(writer, reporter)
         if "frames" not in writer.manifest["stages"] and plan is not None:
-            compute(plan, settings, machine, writer, watch, reporter)
+            with memory_ends_in_one_line():
+                compute(plan, settings, machine, writer, watch, reporter)
         shutil.rmtree(target.folder / WORK, ignore_errors=True)
         repair = same and state.action == "done"
         formats = formats_of(bad) if repair else settings.formats

@@ -12,7 +12,7 @@ import numpy as np
 
 from dpm_cli.config import PriorKind
 from dpm_cli.errors import InputError
-from dpm_cli.files import reads
+from dpm_cli.files import PICTURE_DAMAGE, reads
 from dpm_cli.formats.npz_read import load_npz
 from dpm_cli.formats.openexr import read_exr
 from dpm_cli.video.images import open_image
@@ -34,7 +34,7 @@ class DepthMap:
     """At the map's own width."""
 
 
-@reads("a depth map")
+@reads("a depth map", *PICTURE_DAMAGE)
 def read_map(path: Path, kind: PriorKind) -> DepthMap:
     """Read one file.
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from dpm_cli.errors import InputError, MissingExtraError
-from dpm_cli.files import DAMAGE
+from dpm_cli.files import DAMAGE, PICTURE_DAMAGE
 from dpm_cli.picture_limit import refuse_large, too_large
 
 IMAGE_SUFFIXES = frozenset(
@@ -35,7 +35,7 @@ def image_size(path: Path) -> tuple[int, int]:
             turned = image.getexif().get(_ORIENTATION) in _UPRIGHT_SWAPS
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist") from error
-    except DAMAGE as error:
+    except (*DAMAGE, *PICTURE_DAMAGE) as error:
         deep = _by_opencv(path)
         if deep is None:
             raise InputError(f"{path} cannot be read as an image") from error
@@ -54,7 +54,7 @@ def read_image(path: Path) -> np.ndarray:
             deep = image.mode.startswith("I") or image.mode == "F"
             upright = ImageOps.exif_transpose(image)
             return _deep_to_rgb(np.asarray(upright)) if deep else _to_rgb(upright)
-    except DAMAGE as error:
+    except (*DAMAGE, *PICTURE_DAMAGE) as error:
         deep = _by_opencv(path)
         if deep is not None:
             return deep
