@@ -73,6 +73,10 @@ def test_a_missing_file_is_one_line_before_anything_is_predicted(clip, tmp_path)
     settings = ReconstructSettings(model="geometric", device="cpu", flow_dir=str(tmp_path))
     with pytest.raises(InputError, match=r"fwd_000000_000001 .* is missing"):
         reconstruct(str(photos), tmp_path / "run", settings)
+    settings = ReconstructSettings(model="geometric", device="cpu", mask_dir=str(tmp_path))
+    with pytest.raises(InputError, match=r"--mask-dir .*: no masks"):
+        reconstruct(str(photos), tmp_path / "run", settings)
+    assert not (tmp_path / "run").exists(), "both are told before anything is decoded"
 
 
 def test_a_model_that_measures_no_flow_refuses(clip, tmp_path, monkeypatch):

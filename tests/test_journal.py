@@ -31,6 +31,8 @@ from dpm_cli.workshop.synthetic import render_clip, scene_seed
 
 FRAMES, SIZE = 4, (48, 64)
 SETTINGS = ReconstructSettings(model="oracle", device="cpu", batch_size=2, formats=("flo", "masks"))
+OLD = ("sha256", "files")
+"""Keys that manifests and stores did not have."""
 GEOMETRIC = ReconstructSettings(model="geometric", device="cpu", formats=())
 
 
@@ -49,6 +51,10 @@ def run(photos, tmp_path):
     """A finished run of its own."""
     reconstruct(str(photos), tmp_path / "run", SETTINGS)
     return tmp_path / "run"
+
+
+def interrupt(*_, **__):
+    raise KeyboardInterrupt
 
 
 def flip(path: Path, at: int) -> None:
@@ -116,11 +122,8 @@ def test_a_run_stopped_while_it_writes_frames_keeps_those_it_has(photos, tmp_pat
 
 
 def test_parts_that_a_power_cut_has_torn_are_made_again(photos, tmp_path, monkeypatch):
-    def cut(*_, **__):
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        patch.setattr("dpm_cli.pipeline.compute.fuse_run", cut)
+        patch.setattr("dpm_cli.pipeline.compute.fuse_run", interrupt)
         with pytest.raises(DpmError):
             reconstruct(str(photos), tmp_path / "run", SETTINGS)
     work = tmp_path / "run" / ".dpm_work"
@@ -130,6 +133,23 @@ def test_parts_that_a_power_cut_has_torn_are_made_again(photos, tmp_path, monkey
     notes = Notes()
     reconstruct(str(photos), tmp_path / "run", SETTINGS, reporter=notes)
     assert any("pass_000001.npy is missing or damaged" in line for line in notes.lines)
+    reconstruct(str(photos), tmp_path / "whole", SETTINGS)
+    assert differences(tmp_path / "run", contents(tmp_path / "whole")) == []
+
+
+def test_a_work_folder_as_earlier_versions_left_it_is_made_anew(photos, tmp_path, monkeypatch):
+    """Passes were npz files, stores had no checksum, manifests no journal."""
+    with monkeypatch.context() as patch:
+        patch.setattr("dpm_cli.pipeline.compute.fuse_run", interrupt)
+        with pytest.raises(DpmError):
+            reconstruct(str(photos), tmp_path / "run", SETTINGS)
+    work = tmp_path / "run" / ".dpm_work"
+    for path in (work / "passes").glob("pass_*.npy"):
+        np.savez(path.with_suffix(".npz"), log_depth=np.zeros((2, 3, 4)))
+        path.unlink()
+    for path in (work / "images" / "clip.json", tmp_path / "run" / "dpm.json"):
+        write_json(path, {k: v for k, v in json.loads(path.read_text()).items() if k not in OLD})
+    reconstruct(str(photos), tmp_path / "run", SETTINGS)
     reconstruct(str(photos), tmp_path / "whole", SETTINGS)
     assert differences(tmp_path / "run", contents(tmp_path / "whole")) == []
 

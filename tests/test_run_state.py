@@ -1,5 +1,6 @@
 import pytest
 
+from dpm_cli import __version__
 from dpm_cli.errors import UsageError
 from dpm_cli.files import write_json
 from dpm_cli.pipeline.run_state import clear_own_files, examine_folder
@@ -11,8 +12,8 @@ def ask(folder, *, resume=True, overwrite=False, **changed):
     return examine_folder(folder, **{**SAME, **changed}, resume=resume, overwrite=overwrite)
 
 
-def run_in(folder, stages):
-    write_json(folder / "dpm.json", {"schema": 1, "stages": stages, **SAME})
+def run_in(folder, stages, version=__version__):
+    write_json(folder / "dpm.json", {"schema": 1, "stages": stages, "version": version, **SAME})
 
 
 def test_an_empty_or_missing_folder_is_fresh(tmp_path):
@@ -36,6 +37,16 @@ def test_another_run_needs_overwrite(tmp_path, changed):
     with pytest.raises(UsageError, match="--overwrite"):
         ask(tmp_path, **changed)
     assert ask(tmp_path, overwrite=True, **changed).action == "fresh"
+
+
+def test_an_unfinished_run_of_another_version_is_refused_a_finished_one_is_not(tmp_path):
+    for stages in ([], ["frames"]):
+        run_in(tmp_path, stages, version="0.0.1")
+        if stages:
+            assert ask(tmp_path).action == "done"
+        else:
+            with pytest.raises(UsageError, match=r"begun by dpm 0\.0\.1: finish it with that"):
+                ask(tmp_path)
 
 
 def test_a_foreign_folder_and_a_file_are_refused(tmp_path):

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,19 +40,40 @@ def decode_clip(plan: ClipPlan, store: Path, reporter: Reporter) -> Clip:
         reporter.note(
             f"{plan.name}: {len(kept)} of {len(plan)} frames could be decoded, the rest is left out"
         )
+    return replace(
+        planned_clip(plan),
+        frames=frames,
+        frame_index=plan.frame_index[kept],
+        timestamps=plan.timestamps[kept],
+        fingerprint=digest,
+    )
+
+
+def planned_clip(plan: ClipPlan) -> Clip:
+    """The clip of a plan of which every frame can be decoded, before it is: without fingerprint and pictures."""
     return Clip(
         name=plan.name,
-        frames=frames,
+        frames=_Undecoded(),
         size=plan.size,
         source_size=plan.source_size,
         source_from_working=plan.source_from_working,
-        frame_index=plan.frame_index[kept],
-        timestamps=plan.timestamps[kept],
+        frame_index=plan.frame_index,
+        timestamps=plan.timestamps,
         source=plan.source,
-        fingerprint=digest,
+        fingerprint="",
         pixel_aspect=plan.pixel_aspect,
         lens=plan.lens,
     )
+
+
+class _Undecoded:
+    """No frames yet."""
+
+    def __len__(self) -> int:
+        return 0
+
+    def read(self, indices: Sequence[int]) -> np.ndarray:
+        raise IndexError(f"frames {list(indices)} are not decoded yet")
 
 
 def _store_key(plan: ClipPlan, digest: str) -> str:

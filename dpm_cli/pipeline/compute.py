@@ -5,7 +5,6 @@ What an interrupted run has finished is kept: every stage finds its own files ag
 
 import shutil
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,17 +14,16 @@ from dpm_cli.clip_store import ClipPlan
 from dpm_cli.clip_store.clip import decode_clip
 from dpm_cli.config import ReconstructSettings
 from dpm_cli.devices import peak_memory_bytes
-from dpm_cli.errors import UsageError
 from dpm_cli.focal import FocalEstimate
 from dpm_cli.focal.given import doubts, given_focal, given_intrinsics
 from dpm_cli.geometry.camera import intrinsics_matrix
-from dpm_cli.matching.user_flow import UserFlow
 from dpm_cli.passes.pictures import Pictures, find_pictures
 from dpm_cli.passes.run import PassGraph, pass_graph, run_passes
 from dpm_cli.passes.shots import detect_shots
 from dpm_cli.passes.store import PassStore
 from dpm_cli.passes.user_masks import UserMasks
 from dpm_cli.pipeline.align_run import AlignedRun, align_run
+from dpm_cli.pipeline.brought import check_flow, user_flow, user_masks
 from dpm_cli.pipeline.frames import frame_cameras, fuse_run
 from dpm_cli.pipeline.job import Job
 from dpm_cli.pipeline.machine import Machine
@@ -38,7 +36,6 @@ from dpm_cli.prior.witness import Witness
 from dpm_cli.progress import Reporter
 from dpm_cli.sequence import RunWriter
 from dpm_cli.structures import Cameras, Clip
-from dpm_cli.video.bars import shown_area
 
 
 def compute(
@@ -58,14 +55,8 @@ def compute(
         clip = decode_clip(plan, job.work / "images", reporter)
     K = given_intrinsics(clip, settings.fov_deg, settings.intrinsics, settings.intrinsics_size)
     odd = [] if K is None else job.say(doubts(K, clip))
-    masks = _masks(clip, settings)
-    if (flow := _user_flow(clip, settings)) is not None:
-        if not isinstance(machine.predictor, MeasuresFlow):
-            name = machine.predictor.info.name
-            raise UsageError(
-                f"--flow-dir: {name} measures no flow; choose --model dpm-mini or geometric"
-            )
-        flow.check()
+    masks = user_masks(clip, settings)
+    check_flow(clip, settings, machine.predictor)
     with watch.time("pictures"):
         pictures = find_pictures(clip.frames, reporter)
     notes = [*plan.notes, *_lost(plan, clip), *odd, *job.say(pictures.notes())]
@@ -210,7 +201,7 @@ def _prepare(
     """Let the predictor see the clip; returns the focal length that was found, if it had to be."""
     predictor = job.machine.predictor
     if isinstance(predictor, MeasuresFlow):
-        predictor.matcher.given = _user_flow(clip, job.settings)
+        predictor.matcher.given = user_flow(clip, job.settings)
     heeded = prior is not None and not job.writer.manifest["prior"].get("refused")
     with job.watch.time("prepare"):
         found = predictor.prepare(clip, K)
@@ -231,25 +222,11 @@ def _focal(cameras: Cameras, aligned: AlignedRun | None, K: np.ndarray | None) -
     return FocalEstimate(focal_px, 1.0, "assumed") if K is None else given_focal(K)
 
 
-def _masks(clip: Clip, settings: ReconstructSettings) -> UserMasks | None:
-    if not settings.mask_dir:
-        return None
-    return UserMasks.find(Path(settings.mask_dir), clip)
-
-
 def _flow_source(settings: ReconstructSettings, predictor: Predictor) -> str:
     """Where the optical flow of a run comes from: `given`, `measured`, or `predicted` by the model's point maps."""
     if settings.flow_dir:
         return "given"
     return "measured" if isinstance(predictor, MeasuresFlow) else "predicted"
-
-
-def _user_flow(clip: Clip, settings: ReconstructSettings) -> UserFlow | None:
-    if not settings.flow_dir:
-        return None
-    area = shown_area(clip.source_from_working, clip.size)
-    frames = tuple(clip.frame_index.tolist())
-    return UserFlow(Path(settings.flow_dir), frames, clip.source_size, area)
 
 
 def _lost(plan: ClipPlan, clip: Clip) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 from dpm_cli.clip_store import fingerprint
 from dpm_cli.config import NOT_OF_NUMBERS, ReconstructSettings, RunTarget
 from dpm_cli.export import write_run_outputs
+from dpm_cli.pipeline.brought import check_brought
 from dpm_cli.pipeline.compute import compute
 from dpm_cli.pipeline.disk import require_space
 from dpm_cli.pipeline.lock import folder_lock
@@ -74,6 +75,7 @@ def run_target(
     if state.action != "done" or any(map(is_result, bad)):
         # What is wrong with the input, or with the disk, is said before anything of an older run is touched.
         plan = plan_target(target, settings.clip, info)
+        check_brought(plan, settings, machine.predictor)
         require_space(target.folder, disk_bytes(plan, settings), own_bytes(target.folder))
     with folder_lock(target.folder):
         # Another process may have been here since.

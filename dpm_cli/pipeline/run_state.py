@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from dpm_cli import __version__
 from dpm_cli.errors import UsageError
 from dpm_cli.outputs import OUTPUTS
 from dpm_cli.pipeline.lock import LOCK
@@ -39,7 +40,7 @@ def examine_folder(
         overwrite: replace another run's files, or write beside foreign ones.
 
     Raises:
-        UsageError: the folder holds something else and `overwrite` is not set.
+        UsageError: the folder holds something else, or what another version has begun, and `overwrite` is not set.
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file: choose another folder with -o")
@@ -54,7 +55,14 @@ def examine_folder(
         return RunState("fresh", {})
     same = manifest.get("fingerprint") == fingerprint and manifest.get("digest") == digest
     if same and resume and not overwrite:
-        return RunState("done" if "frames" in manifest["stages"] else "resume", manifest)
+        if "frames" in manifest["stages"]:
+            return RunState("done", manifest)
+        if (begun_by := manifest.get("version")) != __version__:
+            raise UsageError(
+                f"{folder} was begun by dpm {begun_by}: finish it with that, choose another folder with -o, "
+                "or --overwrite"
+            )
+        return RunState("resume", manifest)
     if not overwrite:
         what = "is the same run" if same else "holds a run of another input or other settings"
         raise UsageError(f"{folder} {what}: choose another folder with -o, or --overwrite")
