@@ -40,9 +40,13 @@ class AlignedPasses:
     lateral_scale: float = 1.0
     """Focal length of the passes over that of the cameras: so much farther moves what moves sideways by some pixels."""
 
+    reach: int | None = None
+    """Passes of frames that are farther apart serve the cameras alone: what stood still then may have moved since."""
+
     def of_frame(self, t: int) -> list[tuple[int, int]]:
-        """(pass, view) of every usable pass that sees frame `t`; all of them where none is usable."""
-        return [(int(e), int(v)) for e, v in views_of_frame(self.pairs, self.usable, t)]
+        """(pass, view) of every usable pass within reach that sees frame `t`; all of them where none is usable."""
+        near = self.reach is None or np.abs(np.diff(self.pairs, axis=1))[:, 0] <= self.reach
+        return [(int(e), int(v)) for e, v in views_of_frame(self.pairs, self.usable & near, t)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,6 +28,8 @@ class PairGraph:
 
     pairs: np.ndarray
     """(E, 2) int64."""
+    reach: int | None = None
+    """Frames between those of a pair, at most, where pairs of farther frames only close loops; None = they do not."""
 
 
 PassGraph = PairGraph | WindowGraph
@@ -98,6 +100,7 @@ def run_passes(
                 dtype=dtype,
                 batch_size=batch_size,
                 features_bytes=features_bytes,
+                reach=graph.reach,
                 done=done,
                 reporter=reporter,
             )

@@ -48,6 +48,8 @@ class WindowGraph:
     pairs: np.ndarray
     """(E, 2) int64, window by window."""
     windows: tuple[WindowPass, ...]
+    reach: int | None = None
+    """Windows close no loops: all pairs serve depth and motion."""
 
 
 def window_size(graph: str) -> int | None:

@@ -14,6 +14,9 @@ from dpm_cli.passes.store import PassStore
 from dpm_cli.progress import Reporter
 from dpm_cli.structures import Cameras, Clip
 
+_HARDLY = 0.05
+"""Share of a pass's pixels."""
+
 
 @dataclass(frozen=True, eq=False)
 class AlignedRun:
@@ -34,6 +37,7 @@ def align_run(
     intrinsics: np.ndarray | None,
     told_focal: FocalEstimate | None,
     settings: ReconstructSettings,
+    reach: int | None,
     reporter: Reporter,
 ) -> AlignedRun:
     """Align the stored passes and refine them on their flows.
@@ -44,6 +48,7 @@ def align_run(
         intrinsics: (3, 3) or (T, 3, 3) at the working size where the user gave them.
         told_focal: what the predictor found for the whole clip.
         settings: of the run.
+        reach: see `PairGraph`.
         reporter: hears the notes as they come up.
     """
     chunks = store.read_chunks()
@@ -57,11 +62,13 @@ def align_run(
         told_focal=told_focal,
     )
     numbers = _number_notes(chunks["not_finite"])
-    notes = [*numbers, *_status_notes(passes.status), *found.notes]
+    matched = _matched_notes(chunks["flow_weight"])
+    notes = [*numbers, *_status_notes(passes.status), *matched, *found.notes]
     for note in notes:
         reporter.note(note)
     flows = _flows(chunks, clip.size)
     aligned, focal = _refine(passes, flows, found, store, settings)
+    aligned = replace(aligned, reach=reach)
     note = refined_note(found.focal, focal, clip.size[1])
     if note:
         notes.append(note)
@@ -150,6 +157,17 @@ def _number_notes(not_finite: np.ndarray) -> list[str]:
     share = f"{100 * not_finite[hit].mean():.2g} % of the pixels"
     return [
         f"in {hit.sum()} of {len(hit)} pairs the predictor gave NaN or infinity for {share}: not valid there"
+    ]
+
+
+def _matched_notes(flow_weight: np.ndarray) -> list[str]:
+    """One line where hardly a pixel of some passes is seen in the other frame and stands still; (E, 2, h, w) 0..1."""
+    few = flow_weight.mean((1, 2, 3)) < _HARDLY
+    if not few.any():
+        return []
+    return [
+        f"in {few.sum()} of {len(few)} pairs hardly anything that stands still is seen twice: "
+        "cameras and depth rest on little"
     ]
 
 

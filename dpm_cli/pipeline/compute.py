@@ -17,8 +17,9 @@ from dpm_cli.devices import peak_memory_bytes
 from dpm_cli.focal import FocalEstimate
 from dpm_cli.focal.given import doubts, given_focal, given_intrinsics
 from dpm_cli.geometry.camera import intrinsics_matrix
+from dpm_cli.passes.loops import find_loops, with_loops
 from dpm_cli.passes.pictures import Pictures, find_pictures
-from dpm_cli.passes.run import PassGraph, pass_graph, run_passes
+from dpm_cli.passes.run import PairGraph, PassGraph, pass_graph, run_passes
 from dpm_cli.passes.shots import detect_shots
 from dpm_cli.passes.store import PassStore
 from dpm_cli.passes.user_masks import UserMasks
@@ -123,12 +124,13 @@ def _align(
     if shot[-1]:
         starts = ", ".join(map(str, pictures.shown[np.flatnonzero(np.diff(shot)) + 1]))
         job.reporter.note(f"{shot[-1] + 1} shots: frames {starts} start new ones")
-    graph = pass_graph(shot, settings.pairs)
+    graph, closed = _graph(clip, shot, job)
     masks = None if masks is None else masks.take(pictures.shown)
     while True:
         store, told_focal, said = job.attempt(lambda: _predict(clip, graph, K, masks, prior, job))
         with job.watch.time("align"):
-            aligned = align_run(clip, store, K, told_focal, settings, job.reporter)
+            aligned = align_run(clip, store, K, told_focal, settings, graph.reach, job.reporter)
+        said = [*closed, *said]
         if prior is None:
             return _Found(aligned, None, None, [*said, *aligned.notes])
         with job.watch.time("prior"):
@@ -141,6 +143,22 @@ def _align(
         # A prior that turned out to be wrong has told the focal length: all is predicted once more without it.
         job.writer.write_manifest({"prior": {**job.writer.manifest["prior"], "refused": True}})
         shutil.rmtree(job.work / "passes")
+
+
+def _graph(clip: Clip, shot: np.ndarray, job: Job) -> tuple[PassGraph, list[str]]:
+    """The pairs, with those that close loops, and what was said of them."""
+    graph = pass_graph(shot, job.settings.pairs)
+    if job.settings.pairs != "auto" or not isinstance(graph, PairGraph):
+        return graph, []
+    with job.watch.time("loops"):
+        loops = find_loops(clip.frames, shot, job.reporter)
+    if not len(loops):
+        return graph, []
+    reach = int(np.diff(graph.pairs, axis=1).max())
+    job.writer.write_manifest({"loops": clip.frame_index[loops].tolist()})
+    i, j = clip.frame_index[loops[0]]
+    note = f"the camera comes back: {len(loops)} pairs of far frames, such as {i} and {j}, close the loops"
+    return PairGraph(with_loops(graph.pairs, loops), reach), job.say([note])
 
 
 def _predict(

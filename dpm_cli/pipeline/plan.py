@@ -11,6 +11,7 @@ import torch
 from dpm_cli.clip_store import ClipPlan, plan_clip
 from dpm_cli.config import ClipSettings, ReconstructSettings, RunTarget
 from dpm_cli.passes.engine import predict_pairs
+from dpm_cli.passes.loops import most_loops
 from dpm_cli.passes.run import pass_graph
 from dpm_cli.pipeline.disk import run_bytes
 from dpm_cli.pipeline.machine import Machine, load_machine
@@ -101,7 +102,7 @@ def _plan(target: RunTarget, settings: ReconstructSettings, machine: Machine) ->
     predictor, device, dtype = machine.predictor, machine.device, machine.dtype
     info = predictor.info
     planned = plan_target(target, settings.clip, info)
-    pairs = pass_graph(np.zeros(len(planned), np.int64), settings.pairs).pairs
+    pairs = _most_pairs(planned, settings)
     memory = plan_memory(settings.max_memory, device, info, planned.size, settings.batch_size)
     prior, prior_seconds = _prior_cost(settings, planned.size, device, dtype)
     return Plan(
@@ -112,22 +113,28 @@ def _plan(target: RunTarget, settings: ReconstructSettings, machine: Machine) ->
         frames=len(planned),
         source_size=planned.source_size,
         working_size=planned.size,
-        pairs=len(pairs),
+        pairs=pairs,
         batch_size=memory.batch_size,
         memory_bytes=memory.total_bytes,
         disk_bytes=disk_bytes(planned, settings),
         prior=prior,
-        seconds=len(pairs) * _seconds_a_pair(predictor, planned.size, device, dtype)
+        seconds=pairs * _seconds_a_pair(predictor, planned.size, device, dtype)
         + (0.1 + prior_seconds) * len(planned),
     )
 
 
 def disk_bytes(plan: ClipPlan, settings: ReconstructSettings) -> int:
     """Bytes that the run of `plan` takes at its fullest."""
-    pairs = pass_graph(np.zeros(len(plan), np.int64), settings.pairs).pairs
+    pairs = _most_pairs(plan, settings)
     pixels = plan.size[0] * plan.size[1]
     source_pixels = plan.source_size[0] * plan.source_size[1]
-    return run_bytes(len(plan), pixels, source_pixels, len(pairs), settings.formats)
+    return run_bytes(len(plan), pixels, source_pixels, pairs, settings.formats)
+
+
+def _most_pairs(plan: ClipPlan, settings: ReconstructSettings) -> int:
+    """Pairs of the clip if it is not cut, with all the loops that there may be."""
+    pairs = pass_graph(np.zeros(len(plan), np.int64), settings.pairs).pairs
+    return len(pairs) + (most_loops(len(plan)) if settings.pairs == "auto" else 0)
 
 
 def _prior_cost(
