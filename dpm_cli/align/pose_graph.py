@@ -40,6 +40,8 @@ class GraphState:
     """(E,)."""
     weight: Tensor
     """(E,) 0..1, of the pose times that of the depth."""
+    chi2: Tensor
+    """(E,) square misfit of the pose, in units of its covariance, a number of freedom; 1 is typical."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,11 +92,22 @@ class _Unknowns:
 
 
 @dataclass(frozen=True, eq=False)
+class _Common:
+    """Factors by which variances are too small: of all passes, and of each (E,), as the passes that it is judged by."""
+
+    of_all: tuple[float, float]
+    pose: Tensor
+    depth: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class _Misfit:
     """Misfits (E,) of pose and depth, 1 = typical."""
 
     pose: Tensor
     depth: Tensor
+    size: Tensor
+    """(2 E,) what a unit of either costs."""
 
     def weights(self, convex: bool) -> tuple[Tensor, Tensor]:
         if convex:
@@ -102,11 +115,10 @@ class _Misfit:
         return (_WIDTH / (_WIDTH + self.pose)) ** 2, (_WIDTH / (_WIDTH + self.depth)) ** 2
 
     def cost(self, convex: bool) -> float:
-        both = torch.cat((6 * self.pose, self.depth)), torch.cat((self.pose, self.depth))
-        size = both[0] / both[1].clamp_min(1e-300)
+        both = torch.cat((self.pose, self.depth))
         if convex:
-            return float((size * 2 * ((1 + both[1]).sqrt() - 1)).sum())
-        return float((size * _WIDTH * both[1] / (_WIDTH + both[1])).sum())
+            return float((self.size * 2 * ((1 + both).sqrt() - 1)).sum())
+        return float((self.size * _WIDTH * both / (_WIDTH + both)).sum())
 
 
 def optimise(
@@ -115,6 +127,7 @@ def optimise(
     level: np.ndarray,
     log_scale: np.ndarray,
     anchors: np.ndarray,
+    trusted: np.ndarray,
     *,
     iterations: int = 25,
 ) -> GraphState:
@@ -126,20 +139,29 @@ def optimise(
         level: (T,) start.
         log_scale: (E,) start.
         anchors: (T,) bool, frames that stay where they are: one in each connected part.
+        trusted: (E,) bool, passes that are outvoted by each other only: they are judged by their own median misfit.
         iterations: at most, for either cost; a phase stops when steps are below 1e-8 or nothing gets better.
     """
     x = _Unknowns(*(torch.from_numpy(v.copy()) for v in (cam2world, level, log_scale)))
     free = np.repeat(~anchors, 7)
     cameras = free & (np.arange(len(free)) % 7 < 6)
-    x = _descend(measured, x, cameras, True, iterations)
-    x = _descend(measured, x, free, False, iterations)
+    own = torch.from_numpy(trusted)
+    x = _descend(measured, x, cameras, True, iterations, own)
+    x = _descend(measured, x, free, False, iterations, own)
     residual, _ = _residual(measured, x)
-    pose, depth = _misfit(measured, residual, None).weights(convex=False)
-    return GraphState(x.cam2world, x.level, x.log_scale, pose * depth)
+    common = _common(measured, residual, own)
+    pose, depth = _misfit(residual, common).weights(convex=False)
+    chi2 = residual[:, :6].square().sum(-1) / 6
+    return GraphState(x.cam2world, x.level, x.log_scale, pose * depth, chi2)
 
 
 def _descend(
-    m: PassMeasurements, x: _Unknowns, free: np.ndarray, convex: bool, iterations: int
+    m: PassMeasurements,
+    x: _Unknowns,
+    free: np.ndarray,
+    convex: bool,
+    iterations: int,
+    trusted: Tensor,
 ) -> _Unknowns:
     """Levenberg-Marquardt on the unknowns in `free` (7 T,) bool; the convex cost leaves the scales alone.
 
@@ -147,11 +169,11 @@ def _descend(
     """
     damping, (residual, twist) = 1e-6, _residual(m, x)
     for _ in range(iterations):
-        common = _common(m, residual)
-        misfit = _misfit(m, residual, common)
+        common = _common(m, residual, trusted)
+        misfit = _misfit(residual, common)
         pose, depth = misfit.weights(convex)
         root = torch.cat((pose[:, None].expand(-1, 6), depth[:, None].expand(-1, 2)), -1) / (
-            torch.tensor((common[0],) * 6 + (common[1],) * 2, dtype=pose.dtype)
+            torch.tensor((common.of_all[0],) * 6 + (common.of_all[1],) * 2, dtype=pose.dtype)
         )
         step, scale_step = _step(
             m, x, residual, twist, root.sqrt(), np.flatnonzero(free), damping, convex
@@ -159,7 +181,7 @@ def _descend(
         moved = x.cam2world @ se3_exp(step[:, :6])
         new = _Unknowns(moved, x.level + step[:, 6], x.log_scale + scale_step.clamp(-0.5, 0.5))
         new_residual, new_twist = _residual(m, new)
-        if _misfit(m, new_residual, common).cost(convex) <= misfit.cost(convex):
+        if _misfit(new_residual, common).cost(convex) <= misfit.cost(convex):
             x, residual, twist, damping = new, new_residual, new_twist, damping / 10
             if float(step.abs().max()) < 1e-8:
                 break
@@ -187,17 +209,23 @@ def _chi2(m: PassMeasurements, residual: Tensor) -> tuple[Tensor, Tensor]:
     return residual[:, :6].square().sum(-1), ratio.square() / m.sigma.square().sum(-1)
 
 
-def _common(m: PassMeasurements, residual: Tensor) -> tuple[float, float]:
+def _common(m: PassMeasurements, residual: Tensor, trusted: Tensor) -> _Common:
     """Factors by which the passes' variances are too small, as the median misfit says; at least one."""
-    pose, depth = (float(v.median()) for v in _chi2(m, residual))
-    return max(pose / _POSE_CHI2, 1.0), max(depth / _DEPTH_CHI2, 1.0)
+    typical = (_POSE_CHI2, _DEPTH_CHI2)
+    found = [(chi2 / t) for chi2, t in zip(_chi2(m, residual), typical, strict=True)]
+    of_all = [max(float(v.median()), 1.0) for v in found]
+    each = [torch.full_like(v, c) for v, c in zip(found, of_all, strict=True)]
+    if trusted.any():
+        for v, own in zip(each, found, strict=True):
+            v[trusted] = v[trusted].clamp_min(float(own[trusted].median()))
+    return _Common((of_all[0], of_all[1]), each[0], each[1])
 
 
-def _misfit(m: PassMeasurements, residual: Tensor, common: tuple[float, float] | None) -> _Misfit:
-    factors = common or _common(m, residual)
-    pose = residual[:, :6].square().sum(-1)
-    depth = residual[:, 6:].square().sum(-1)
-    return _Misfit(pose / (6 * factors[0]), depth / factors[1])
+def _misfit(residual: Tensor, common: _Common) -> _Misfit:
+    pose = residual[:, :6].square().sum(-1) / (6 * common.pose)
+    depth = residual[:, 6:].square().sum(-1) / common.depth
+    size = 6 * common.pose / common.of_all[0], common.depth / common.of_all[1]
+    return _Misfit(pose, depth, torch.cat(size))
 
 
 def _step(

@@ -17,6 +17,10 @@ from dpm_cli.structures import Cameras
 
 _CONTRADICTED = 0.02
 """A pass below this weight is left out."""
+_MOST_STRAIN = 30.0
+"""Growth of the square misfit within a loop: passes may all err by five of their deviations to one side."""
+_LEAST_CHI2 = 0.1
+"""Square misfit below which passes agree too well to be strained."""
 
 
 def align(
@@ -27,6 +31,7 @@ def align(
     intrinsics: np.ndarray | None = None,
     per_frame_focal: bool = False,
     told_focal: FocalEstimate | None = None,
+    reach: int | None = None,
 ) -> Alignment:
     """Cameras and scales that explain the passes.
 
@@ -37,6 +42,7 @@ def align(
         intrinsics: (3, 3) or (T, 3, 3) if known; the passes must have been reduced with them.
         per_frame_focal: the lens zooms, or the frames are photos of different cameras.
         told_focal: what the predictor was told to make its maps with, if anything.
+        reach: frames between those of a pass from which on it closes a loop; None = none does.
     """
     passes = passes.thinned()
     usable, alone = passes.usable(), passes.alone()
@@ -48,7 +54,9 @@ def align(
         return _nothing(passes, alone, lone, K, focal)
     if intrinsics is None:
         used = with_focal(used, K[:, 0, 0], size)
-    state, offsets = _solve(used, frames)
+    gap = np.abs(np.diff(used.pairs, axis=1))[:, 0]
+    loops = np.zeros(len(used), bool) if reach is None else gap > reach
+    state, offsets = _solve(used, frames, loops)
     weight = state.weight.numpy()
     kept = weight > _CONTRADICTED
     part = connected_parts(used.pairs[kept], frames)
@@ -72,8 +80,8 @@ def align(
     )
 
 
-def _solve(used: Passes, frames: int) -> tuple[GraphState, DepthOffsets]:
-    """Scales from depth, a tree of the passes that triangles confirm, then all together."""
+def _solve(used: Passes, frames: int, loops: np.ndarray) -> tuple[GraphState, DepthOffsets]:
+    """Scales from depth, a tree of the passes that triangles confirm, then all together, then `loops` (E,) closed."""
     offsets = depth_offsets(used, frames)
     scales = solve_scales(used.pairs, frames, offsets)
     offsets = depth_offsets(used, frames, scales.log_scale)
@@ -87,7 +95,45 @@ def _solve(used: Passes, frames: int) -> tuple[GraphState, DepthOffsets]:
     anchors = np.zeros(frames, bool)
     anchors[np.unique(part, return_index=True)[1]] = True
     measured = PassMeasurements.make(used.pairs, pose, covariance, offsets)
-    return optimise(measured, start, scales.level, scales.log_scale, anchors), offsets
+    none = np.zeros(len(used), bool)
+    found = optimise(measured, start, scales.level, scales.log_scale, anchors, none)
+    return _closed(used.pairs, measured, found, anchors, loops), offsets
+
+
+def _closed(
+    pairs: np.ndarray,
+    measured: PassMeasurements,
+    drifted: GraphState,
+    anchors: np.ndarray,
+    loops: np.ndarray,
+) -> GraphState:
+    """The graph with its loops closed, from where drift has left it.
+
+    Drift of a few hundred passes that all err a little to one side outvotes the few that know better, so those are
+    judged by each other. One that strains the passes within its loop beyond belief shows another place: it is not.
+    """
+    trusted = loops.copy()
+    start = (drifted.cam2world.numpy(), drifted.level.numpy(), drifted.log_scale.numpy())
+    while trusted.any():
+        closed = optimise(measured, *start, anchors, trusted)
+        wrong = trusted & (_strain(pairs, loops, drifted, closed) > _MOST_STRAIN)
+        if not wrong.any():
+            return closed
+        trusted &= ~wrong
+    return drifted
+
+
+def _strain(
+    pairs: np.ndarray, loops: np.ndarray, before: GraphState, after: GraphState
+) -> np.ndarray:
+    """By what factor (E,) closing a loop makes the misfit of the passes within it larger; 1 for other passes."""
+    found = np.ones(len(pairs))
+    low, high = pairs.min(1), pairs.max(1)
+    for e in np.flatnonzero(loops):
+        inside = ~loops & (low >= low[e]) & (high <= high[e])
+        old, new = (float(np.median(s.chi2.numpy()[inside])) for s in (before, after))
+        found[e] = new / max(old, _LEAST_CHI2)
+    return found
 
 
 def _intrinsics(

@@ -60,6 +60,7 @@ def align_run(
         intrinsics=intrinsics,
         per_frame_focal=settings.per_frame_focal,
         told_focal=told_focal,
+        reach=reach,
     )
     numbers = _number_notes(chunks["not_finite"])
     matched = _matched_notes(chunks["flow_weight"])
