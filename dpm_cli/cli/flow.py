@@ -11,7 +11,7 @@ from dpm_cli.config import ReconstructSettings
 
 SETTINGS = fields(
     Output=("motion_threshold",),
-    Model=("model", "weights", "device", "dtype", "prior", "prior_kind", "size"),
+    Model=("model", "weights", "device", "dtype", "max_memory", "prior", "prior_kind", "size"),
     Camera=("crop", "fov_deg", "intrinsics", "intrinsics_size", "flow_dir"),
 )
 

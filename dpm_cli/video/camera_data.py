@@ -8,7 +8,6 @@ By its definition (CIPA DCG-001) such a focal length gives the same diagonal fie
 """
 
 import re
-import subprocess
 from pathlib import Path
 
 from PIL import UnidentifiedImageError
@@ -18,6 +17,7 @@ from dpm_cli.video.ffmpeg import executable, input_arguments
 from dpm_cli.video.gopro import gopro_lens
 from dpm_cli.video.images import open_image
 from dpm_cli.video.mp4_boxes import boxes, metadata_items, whole
+from dpm_cli.video.watched import run_watched
 
 _EXIF_IFD = 0x8769
 _FOCAL_35MM = 0xA405
@@ -82,8 +82,7 @@ def _lens_of_subtitles(video: Path, log: str) -> LensData | None:
     elif "Subtitle:" in log:
         command = [executable(), "-nostdin", "-loglevel", "error", *input_arguments(video)]
         command += ["-map", "0:s:0", "-t", _READ_S, "-f", "srt", "-"]
-        shown = subprocess.run(command, capture_output=True, check=False).stdout
-        text = shown[:_READ_BYTES].decode(errors="replace")
+        text = run_watched(command).stdout[:_READ_BYTES]
     else:
         return None
     found = [focal for pair in _SUBTITLES.findall(text) if (focal := _drone_focal(*pair)) > 0]
