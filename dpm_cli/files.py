@@ -21,7 +21,7 @@ _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
 _UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR}
-_UNWRITABLE |= {errno.EFBIG, errno.ENAMETOOLONG}
+_UNWRITABLE |= {errno.EFBIG, errno.ENAMETOOLONG, errno.EIO, errno.ELOOP}
 """What a disk says that is full, write-protected or another's; anything else is a defect."""
 
 
@@ -104,10 +104,15 @@ def atomic_path(path: Path, *, durable: bool = False) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def is_leftover(path: Path) -> bool:
+    """Whether a file is called as the temporary ones that killed writers leave."""
+    return _LEFTOVER.fullmatch(path.name) is not None
+
+
 def drop_leftovers(folder: Path) -> None:
     """Remove the temporary files that killed writers have left directly in a folder."""
     for path in folder.glob(".*.tmp*"):
-        if _LEFTOVER.fullmatch(path.name):
+        if is_leftover(path):
             path.unlink()
 
 

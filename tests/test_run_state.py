@@ -21,6 +21,17 @@ def test_an_empty_or_missing_folder_is_fresh(tmp_path):
     assert ask(tmp_path).action == "fresh"
 
 
+def test_what_a_writer_killed_at_its_first_file_has_left_is_nothing(tmp_path):
+    left = tmp_path / ".dpm.0123abcd.tmp.json"
+    left.write_text("{")
+    assert ask(tmp_path).action == "fresh"
+    clear_own_files(tmp_path)
+    assert not left.exists()
+    (tmp_path / ".notes.tmp").write_text("mine")
+    with pytest.raises(UsageError, match="not a run of dpm"):
+        ask(tmp_path)
+
+
 def test_the_same_run_goes_on_or_is_done(tmp_path):
     run_in(tmp_path, [])
     assert ask(tmp_path).action == "resume"

@@ -1,5 +1,6 @@
 """The console of progress and logs: always stderr, so that stdout stays the result."""
 
+import io
 import sys
 
 from rich.console import Console
@@ -18,12 +19,15 @@ def reporter(quiet: bool = False, verbose: bool = False) -> Reporter:
 
 
 def complain(message: str) -> None:
-    """Print one line of an error on stderr."""
+    """Print one line of an error on stderr; a name may hold line breaks and what terminals take for commands."""
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
     stderr_console().print(
-        f"dpm: {message}", style="red", markup=False, highlight=False, soft_wrap=True
+        f"dpm: {line}", style="red", markup=False, highlight=False, soft_wrap=True
     )
 
 
 def emit(text: str) -> None:
-    """Print one result line on stdout, unwrapped and uncoloured."""
+    """Print one result line on stdout, unwrapped and uncoloured; a path that is no text comes out as its bytes."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")
     sys.stdout.write(text + "\n")

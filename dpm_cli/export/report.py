@@ -187,5 +187,5 @@ def _value(value: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    """Anything as text that cannot become markup."""
-    return html.escape(str(value), quote=True)
+    """Anything as text that cannot become markup; names of files may hold what is no text."""
+    return html.escape(str(value).encode(errors="replace").decode(), quote=True)

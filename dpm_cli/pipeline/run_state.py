@@ -1,5 +1,6 @@
 """When a run may start, go on or answer at once; nothing of the user's is deleted."""
 
+import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Any, Literal
 
 from dpm_cli import __version__
 from dpm_cli.errors import UsageError
+from dpm_cli.files import drop_leftovers, is_leftover
 from dpm_cli.outputs import OUTPUTS
 from dpm_cli.pipeline.lock import LOCK
 from dpm_cli.sequence import CAMERAS, MANIFEST, read_manifest
@@ -42,8 +44,9 @@ def examine_folder(
     Raises:
         UsageError: the folder holds something else, or what another version has begun, and `overwrite` is not set.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file: choose another folder with -o")
+    if os.path.lexists(folder) and not folder.is_dir():
+        what = "a link that leads nowhere" if folder.is_symlink() else "a file"
+        raise UsageError(f"{folder} is {what}: choose another folder with -o")
     if is_empty(folder):
         return RunState("fresh", {})
     manifest = read_manifest(folder)
@@ -70,12 +73,15 @@ def examine_folder(
 
 
 def is_empty(folder: Path) -> bool:
-    """Whether nothing is there; the lock does not count."""
-    return not folder.is_dir() or all(path.name == LOCK for path in folder.iterdir())
+    """Whether nothing is there; the lock and what a writer left that was killed at its first file do not count."""
+    return not folder.is_dir() or all(
+        path.name == LOCK or is_leftover(path) for path in folder.iterdir()
+    )
 
 
 def clear_own_files(folder: Path) -> None:
     """Remove what an earlier run of dpm wrote here, by its names, and nothing else."""
+    drop_leftovers(folder)
     if read_manifest(folder) is None:
         return
     shutil.rmtree(folder / WORK, ignore_errors=True)

@@ -45,11 +45,14 @@ def folder_images(folder: Path) -> list[Path]:
 
 
 def _folder_files(folder: Path, suffixes: frozenset[str]) -> list[Path]:
-    found = [
-        p
-        for p in folder.iterdir()
-        if p.suffix.lower() in suffixes and p.is_file() and not p.name.startswith(".")
-    ]
+    try:
+        found = [
+            p
+            for p in folder.iterdir()
+            if p.suffix.lower() in suffixes and p.is_file() and not p.name.startswith(".")
+        ]
+    except OSError as error:
+        raise InputError(f"{folder} cannot be read: {error.strerror}") from error
     return sorted(found, key=natural_key)
 
 
