@@ -91,9 +91,8 @@ def measure(video: Path, run: Path, model: str, frames: int, size: int, pairs: s
 
 def wanted(args: argparse.Namespace) -> list[tuple[int, int, str]]:
     """(frames, size, pairs) of every run: one of the three varies, the others stay."""
-    few = min(args.frames)
-    runs = [(few, size, "auto") for size in args.sizes]
-    runs += [(few, args.size, pairs) for pairs in args.pairs]
+    runs = [(args.few, size, "auto") for size in args.sizes]
+    runs += [(args.few, args.size, pairs) for pairs in args.pairs]
     runs += [(frames, args.size, "auto") for frames in args.frames]
     return list(dict.fromkeys(runs))
 
@@ -139,6 +138,7 @@ def main() -> None:
     parser.add_argument("--model", default="geometric")
     parser.add_argument("--frames", type=numbers, default=[100, 300, 1000])
     parser.add_argument("--sizes", type=numbers, default=[96, 160, 256])
+    parser.add_argument("--few", type=int, default=24, help="frames where size or pairs vary")
     parser.add_argument("--pairs", nargs="*", default=["1", "1,2,4", "auto"])
     parser.add_argument("--size", type=int, default=160, help="where frames or pairs vary")
     parser.add_argument("--plot-only", action="store_true")
