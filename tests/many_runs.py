@@ -32,8 +32,8 @@ class Meter(SilentReporter):
     def __init__(self):
         self.seen: list[tuple[float, int, int]] = []
 
-    def detail(self, text: str) -> None:
-        if "write " in text:
+    def detail(self, message: str) -> None:
+        if "write " in message:
             files = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").is_dir() else 0
             self.seen.append((used_memory_bytes() / 2**20, files, threading.active_count()))
 

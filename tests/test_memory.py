@@ -1,7 +1,5 @@
 """Memory that ends: less at a time, then the CPU, then one line; and budgets that the user sets."""
 
-import sys
-
 import imageio.v3 as iio
 import numpy as np
 import pytest
@@ -59,8 +57,6 @@ def gpu(truth, monkeypatch):
     on = {"cuda": Cramped(truth, 0), "cpu": Cramped(truth, 99)}
     monkeypatch.setitem(LOADERS, "oracle", lambda weights, device, dtype: on[device.type])
     monkeypatch.setattr("dpm_cli.pipeline.machine.pick_device", lambda name: torch.device(name))
-    module = sys.modules["dpm_cli.pipeline.reconstruct"]
-    monkeypatch.setattr(module, "pick_device", lambda name: CPU)
     monkeypatch.setattr("dpm_cli.pipeline.machine.pick_dtype", lambda name, device: torch.float32)
     monkeypatch.setattr(memory, "free_memory_bytes", lambda device: 2**33)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)

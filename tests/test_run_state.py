@@ -1,9 +1,9 @@
 import pytest
 
-from dpm_cli import __version__
 from dpm_cli.errors import UsageError
 from dpm_cli.files import write_json
 from dpm_cli.pipeline.run_state import clear_own_files, examine_folder
+from dpm_cli.version import __version__
 
 SAME = {"fingerprint": "f", "digest": "d"}
 

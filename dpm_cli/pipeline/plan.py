@@ -18,6 +18,7 @@ from dpm_cli.pipeline.machine import Machine, load_machine
 from dpm_cli.pipeline.memory import plan_memory
 from dpm_cli.predictors.protocol import Predictor, PredictorInfo
 from dpm_cli.prior.choose import load_prior
+from dpm_cli.progress import SilentReporter
 from dpm_cli.structures import Clip
 
 
@@ -94,7 +95,7 @@ def plan_target(target: RunTarget, options: ClipSettings, info: PredictorInfo) -
 
 def plan_runs(targets: list[RunTarget], settings: ReconstructSettings) -> list[Plan]:
     """Plans of all targets; the predictor is loaded once."""
-    machine = load_machine(settings)
+    machine = load_machine(settings, SilentReporter())
     return [_plan(target, settings, machine) for target in targets]
 
 

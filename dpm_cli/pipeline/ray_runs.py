@@ -17,9 +17,8 @@ import torch
 
 from dpm_cli.config import ReconstructSettings, RunTarget
 from dpm_cli.errors import DpmError, Failure, MissingExtraError
-from dpm_cli.pipeline.compute import Machine
+from dpm_cli.pipeline.machine import Machine, load_machine
 from dpm_cli.pipeline.outcome import Outcome, failure_of
-from dpm_cli.pipeline.reconstruct import load_machine
 from dpm_cli.pipeline.run import FinishedRun, Rights, run_target
 from dpm_cli.progress import Reporter, SilentReporter
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from dpm_cli import __version__
 from dpm_cli.errors import UsageError
 from dpm_cli.files import drop_leftovers, is_leftover
 from dpm_cli.outputs import OUTPUTS
 from dpm_cli.pipeline.lock import LOCK
 from dpm_cli.sequence import CAMERAS, MANIFEST, read_manifest
+from dpm_cli.version import __version__
 
 WORK = ".dpm_work"
 _OWN = {"frames": r"\d{6}\.npz"} | {
