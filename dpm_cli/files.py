@@ -25,6 +25,7 @@ _UNWRITABLE |= {errno.EFBIG, errno.ENAMETOOLONG, errno.EIO, errno.ELOOP}
 """What a disk says that is full, write-protected or another's; anything else is a defect."""
 
 
+_CUT_SHORT = re.compile(r"\d+ requested and \d+ written")
 _LEFTOVER = re.compile(r"\..*\.[0-9a-f]{8}\.tmp(\.\w+)?")
 DAMAGE = (BadZipFile, EOFError, LookupError, OSError, OverflowError, ValueError)
 DAMAGE += (struct.error, zlib.error)
@@ -79,9 +80,12 @@ def named_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _UNWRITABLE or str(error.filename) == str(path):
+        # What numpy could not write to its end it tells without the reason, which is a full disk.
+        full = error.errno is None and _CUT_SHORT.fullmatch(str(error)) is not None
+        number = errno.ENOSPC if full else error.errno
+        if number not in _UNWRITABLE or str(error.filename) == str(path):
             raise
-        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pictures import write_photos
 from dpm_cli.cli import main
 from dpm_cli.clip_store import ClipStoreWriter
 from dpm_cli.errors import AllFailedError, DpmError, Failure
-from dpm_cli.files import atomic_path, unwritable
+from dpm_cli.files import atomic_path, named_errors, unwritable
 from dpm_cli.pipeline.lock import LOCK, folder_lock
 from dpm_cli.predictors import LOADERS
 from dpm_cli.sequence import Sequence4D
@@ -142,6 +142,14 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
 
 
 @NEEDS_FULL
+def test_what_numpy_says_of_a_full_disk_is_understood(tmp_path):
+    with pytest.raises(OSError) as error, named_errors(tmp_path / "a.npy"):
+        raise OSError("2 requested and 1 written")
+    assert unwritable(error.value) == (
+        f"{tmp_path}/a.npy cannot be written: No space left on device; choose another place with -o"
+    )
+
+
 def test_a_full_disk_names_the_file(tmp_path):
     def save():
         with atomic_path(tmp_path / "a.npz") as path:

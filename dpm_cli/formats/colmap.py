@@ -79,6 +79,8 @@ def read_colmap(folder: Path) -> ColmapModel:
                 point.append(number[i])
                 pixels.append((float(x) - 0.5, float(y) - 0.5))
     values = np.array([row[1:7] for row in rows], np.float64).reshape(-1, 6)
+    if not (np.abs(values[:, :3]) < np.finfo(np.float32).max).all():
+        raise InputError(f"{folder}/points3D.txt: a point is not finite")
     if not ((values[:, 3:] >= 0) & (values[:, 3:] < 256)).all():
         raise InputError(f"{folder}/points3D.txt: a colour is not 0 to 255")
     if not cameras:

@@ -42,6 +42,8 @@ def read_exr(path: Path) -> np.ndarray:
         raise InputError(f"{path} is {width}x{height} pixels, which no depth map is")
     refuse_large(path, width, height)
     channels = _channels(attributes["channels"])
+    if not channels:
+        raise InputError(f"{path} holds no channel")
     return _read_lines(data, at, channels, (height, width), y0, compression)
 
 

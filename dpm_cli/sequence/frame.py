@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dpm_cli.errors import InputError
 from dpm_cli.files import atomic_path, reads
 from dpm_cli.formats.npz_read import load_npz
 from dpm_cli.geometry.camera import unproject
@@ -76,11 +77,18 @@ def write_frame(path: Path, frame: FrameResult) -> None:
         np.savez(temporary, **arrays)
 
 
+_ALWAYS = {f.name for f in fields(FrameResult) if f.default is not None}
+
+
 @reads("a frame of a run")
 def read_frame_arrays(path: Path, keys: Iterable[str] = FRAME_KEYS) -> dict[str, np.ndarray]:
     """Those of `keys` that the frame's file holds.
 
     Raises:
-        InputError: the file is missing or damaged.
+        InputError: the file is missing, damaged or lacks what every frame has.
     """
-    return load_npz(path, keys)
+    wanted = set(keys)
+    found = load_npz(path, wanted)
+    if lacking := (_ALWAYS & wanted) - found.keys():
+        raise InputError(f"{path} is no frame of a run: it lacks {', '.join(sorted(lacking))}")
+    return found

@@ -31,7 +31,8 @@ def recorded(folder: Path, manifest: dict[str, Any]) -> dict[str, dict[str, Any]
     for name, entry in files.items():
         parts = PurePosixPath(name).parts
         inside = parts and not PurePosixPath(name).is_absolute() and ".." not in parts
-        told = isinstance(entry, dict) and {"bytes", "sha256"} <= entry.keys()
+        told = isinstance(entry, dict) and isinstance(entry.get("bytes"), int)
+        told = told and isinstance(entry.get("sha256"), str)
         if not inside or "\\" in name or ":" in name or not told:
             raise InputError(f"{folder}: the manifest lists {name!r}, which is no file of a run")
     return files

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-from dpm_cli.errors import InputError, MissingExtraError
+from dpm_cli.errors import InputError, MemoryExhaustedError, MissingExtraError
 from dpm_cli.files import DAMAGE, PICTURE_DAMAGE
 from dpm_cli.picture_limit import refuse_large, too_large
 
@@ -35,6 +35,8 @@ def image_size(path: Path) -> tuple[int, int]:
             turned = image.getexif().get(_ORIENTATION) in _UPRIGHT_SWAPS
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist") from error
+    except MemoryError as error:
+        raise MemoryExhaustedError(f"{path} needs more memory than there is") from error
     except (*DAMAGE, *PICTURE_DAMAGE) as error:
         deep = _by_opencv(path)
         if deep is None:
@@ -54,6 +56,8 @@ def read_image(path: Path) -> np.ndarray:
             deep = image.mode.startswith("I") or image.mode == "F"
             upright = ImageOps.exif_transpose(image)
             return _deep_to_rgb(np.asarray(upright)) if deep else _to_rgb(upright)
+    except MemoryError as error:
+        raise MemoryExhaustedError(f"{path} needs more memory than there is") from error
     except (*DAMAGE, *PICTURE_DAMAGE) as error:
         deep = _by_opencv(path)
         if deep is not None:
