@@ -89,8 +89,8 @@ def read_colmap(folder: Path) -> ColmapModel:
     return model_of(
         [row[9] for row in images],
         (int(first[3]), int(first[2])),
-        np.array([cameras[row[8]][4:8] for row in images], np.float64),
-        np.array([row[1:8] for row in images], np.float64),
+        np.array([cameras[row[8]][4:8] for row in images], np.float64).reshape(len(images), 4),
+        np.array([row[1:8] for row in images], np.float64).reshape(len(images), 7),
         PointCloud(values[:, :3].astype(np.float32), values[:, 3:].astype(np.uint8)),
         Observations(
             np.array(image, np.int64), np.array(point, np.int64), np.array(pixels).reshape(-1, 2)
