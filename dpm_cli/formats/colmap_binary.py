@@ -99,7 +99,8 @@ def _read(folder: Path) -> ColmapModel:
         np.concatenate([np.array(s[1], np.int64) for s in seen]),
         np.concatenate([np.stack((s[2]["x"], s[2]["y"]), 1) for s in seen]) - 0.5,
     )
-    return model_of(names, size, np.array(parameters), np.array(poses), cloud, observations)
+    cameras = np.array(parameters).reshape(len(names), 4), np.array(poses).reshape(len(names), 7)
+    return model_of(names, size, *cameras, cloud, observations)
 
 
 class _Bytes:
