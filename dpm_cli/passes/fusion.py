@@ -158,8 +158,7 @@ def _motion(t: int, other: int, fused: FusedDepth, passes: AlignedPasses) -> _Mo
         return _Motion(zeros, zeros[..., :2], np.zeros(shape, bool))
     number, view = int(found[0]), 0 if t < other else 1
     said = passes.store.read_step(number, view)
-    pass_log_depth = passes.store.read_view(number, view).log_depth
-    own_scale = np.exp(fused.log_depth - np.clip(pass_log_depth, -20, 20))
+    own_scale = np.exp(fused.log_depth - np.clip(said.log_depth, -20, 20))
     world_from_own = passes.cameras.cam2world[t, :3, :3]
     wider = np.diag((passes.lateral_scale, passes.lateral_scale, 1.0))
     own_from_pass = world_from_own.T @ passes.cameras.cam2world[pair[0], :3, :3] @ wider

@@ -68,6 +68,8 @@ class PassStep:
     """(H, W) bool."""
     scene_flow: np.ndarray
     """(H, W, 3) float32."""
+    log_depth: np.ndarray
+    """(H, W) float32, of the view that is left."""
 
 
 class PassStore:
@@ -116,9 +118,8 @@ class PassStore:
     def read_view(self, number: int, view: int) -> PassView:
         """What pass `number` says of the frame of its view 0 or 1."""
         record = self._records(number)[view]
-        step = np.float32(record["span"] / 65535)
         return PassView(
-            log_depth=record["log_depth"] * step + record["low"],
+            log_depth=_log_depth(record),
             confidence=_single(record["confidence"]),
             valid=_bits(record, "valid"),
             motion=_single(record["motion"]),
@@ -132,7 +133,13 @@ class PassStore:
         """The way between the frames of pass `number`, which are neighbours, from view 0 or 1."""
         records = self._records(number)
         flow, own = records["flow"], records[view]
-        return PassStep(flow[view], flow[1 - view], _bits(own, "visible"), own["scene_flow"])
+        return PassStep(
+            flow=flow[view],
+            back=flow[1 - view],
+            visible=_bits(own, "visible"),
+            scene_flow=own["scene_flow"],
+            log_depth=_log_depth(own),
+        )
 
     def _dense(self, number: int) -> Path:
         return self.folder / f"pass_{number:06d}.npy"
@@ -170,6 +177,11 @@ def _record(dense: DensePass) -> np.dtype:
         ("visible", np.uint8, packed),
     ]
     return np.dtype(fields + [("scene_flow", np.float32, (*size, 3))] * near, align=True)
+
+
+def _log_depth(record: np.void) -> np.ndarray:
+    """(H, W) float32 from its levels."""
+    return record["log_depth"] * np.float32(record["span"] / 65535) + record["low"]
 
 
 def _single(values: np.ndarray) -> np.ndarray:
