@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from dpm_cli.pipeline.ahead import in_order
+from dpm_cli.ahead import in_order
 
 
 def test_results_come_in_order_whoever_is_done_first():

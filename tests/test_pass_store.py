@@ -36,6 +36,7 @@ def test_dense_maps_come_back(tmp_path):
                 np.testing.assert_array_equal(step.back, given.flow[1 - v])
                 np.testing.assert_array_equal(step.visible, given.flow_visible[v])
                 np.testing.assert_array_equal(step.scene_flow, given.scene_flow[v])
+                np.testing.assert_array_equal(step.log_depth, got.log_depth)
         np.testing.assert_allclose(flow, given.flow, rtol=0 if neighbours else 1e-3)
         assert flow.dtype == np.float32
 

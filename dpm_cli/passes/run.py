@@ -1,8 +1,7 @@
 """All passes of a clip: predict every pair, reduce it and put what later stages need on disk."""
 
 import math
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dpm_cli.ahead import in_order
 from dpm_cli.geometry.reduce import PairReduction, reduce_pair
 from dpm_cli.passes.engine import Chunk, predict_pairs
 from dpm_cli.passes.finite import finite_prediction
@@ -117,21 +117,10 @@ def run_passes(
             return len(rows)
 
         with _one_thread_each(predictor, device):
-            for count in _beside(keep, chunks):
+            # One pass is kept while the next is predicted.
+            for count in in_order(keep, chunks, workers=1):
                 advance(count)
     return store
-
-
-def _beside(keep: Callable[[Chunk], int], chunks: Iterator[Chunk]) -> Iterator[int]:
-    """`keep` of every chunk, in order, while the next one is predicted."""
-    with ThreadPoolExecutor(1) as pool:
-        kept: Future[int] | None = None
-        for chunk in chunks:
-            if kept is not None:
-                yield kept.result()
-            kept = pool.submit(keep, chunk)
-        if kept is not None:
-            yield kept.result()
 
 
 @contextmanager

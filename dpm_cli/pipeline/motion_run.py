@@ -23,7 +23,7 @@ from dpm_cli.motion.static_depth import DepthChange, improved_log_depth, triangu
 from dpm_cli.motion.steady import Opinion, steadied, transported
 from dpm_cli.passes.fusion import AlignedPasses, FusedDepth, fuse_depth, looks_at
 from dpm_cli.passes.user_masks import UserMasks
-from dpm_cli.pipeline.ahead import in_order
+from dpm_cli.ahead import in_order
 from dpm_cli.prior.witness import Witness
 from dpm_cli.progress import Reporter
 from dpm_cli.structures import FrameReader

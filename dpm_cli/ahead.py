@@ -1,4 +1,4 @@
-"""Work on a clip's frames with all cores, in order and never far ahead, so that memory stays bounded.
+"""Work on items of a clip beside each other, in order and never far ahead, so that memory stays bounded.
 
 Threads, because what the work consists of (NumPy, OpenCV, torch, files) lets others run meanwhile.
 """
