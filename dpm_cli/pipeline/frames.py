@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dpm_cli.ahead import in_order
 from dpm_cli.geometry.camera import intrinsics_matrix, square_in_source
 from dpm_cli.passes.fusion import fuse_frame
 from dpm_cli.passes.pictures import Pictures
 from dpm_cli.passes.user_masks import UserMasks
-from dpm_cli.ahead import in_order
 from dpm_cli.pipeline.align_run import AlignedRun
 from dpm_cli.pipeline.motion_run import ClipMotion
 from dpm_cli.prior.witness import Witness

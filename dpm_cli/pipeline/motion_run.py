@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from dpm_cli.ahead import in_order
 from dpm_cli.config import MOTION_THRESHOLD
 from dpm_cli.files import atomic_path
 from dpm_cli.motion.carry import Neighbour, motion_scores
@@ -23,7 +24,6 @@ from dpm_cli.motion.static_depth import DepthChange, improved_log_depth, triangu
 from dpm_cli.motion.steady import Opinion, steadied, transported
 from dpm_cli.passes.fusion import AlignedPasses, FusedDepth, fuse_depth, looks_at
 from dpm_cli.passes.user_masks import UserMasks
-from dpm_cli.ahead import in_order
 from dpm_cli.prior.witness import Witness
 from dpm_cli.progress import Reporter
 from dpm_cli.structures import FrameReader
