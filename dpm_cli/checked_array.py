@@ -1,13 +1,19 @@
 """Arrays on disk as numpy's own files with a checksum behind: as quick to read, and a torn or flipped one is found."""
 
+import math
 import zlib
 from pathlib import Path
+from threading import Lock
+from typing import IO
 
 import numpy as np
 
 from dpm_cli.files import atomic_path
 
 _CHECKSUM_BYTES = 4
+_PARSING = Lock()
+"""Held while numpy parses a header. It does so with `ast`, and Python before 3.11.8 and 3.12.2 now and then fails where
+two threads are in there at a time: "AST constructor recursion depth mismatch" (CPython issue 106905)."""
 
 
 def save_checked(path: Path, array: np.ndarray) -> None:
@@ -15,6 +21,35 @@ def save_checked(path: Path, array: np.ndarray) -> None:
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         np.save(file, array, allow_pickle=False)
         file.write(_checksum(array))
+
+
+def array_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, Fortran order and type from the start of an npy file; safe in threads.
+
+    Raises:
+        ValueError: it is none.
+    """
+    with _PARSING:
+        if np.lib.format.read_magic(file) == (1, 0):
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+        else:
+            shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
+    if any(side < 0 for side in shape):
+        raise ValueError("a negative side")
+    return shape, fortran, dtype
+
+
+def load_array(path: Path) -> np.ndarray:
+    """An array that `save_checked` wrote; its checksum is not looked at. Safe in threads, unlike `numpy.load`."""
+    with open(path, "rb") as file:
+        shape, _, dtype = array_header(file)
+        return np.fromfile(file, dtype, math.prod(shape)).reshape(shape)
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an npz file of ours; safe in threads."""
+    with _PARSING, np.load(path, allow_pickle=False) as data:
+        return {name: data[name] for name in data.files}
 
 
 def is_sound_array(path: Path) -> bool:

@@ -1,5 +1,9 @@
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
+from dpm_cli.checked_array import load_array, load_arrays, save_checked
 from dpm_cli.passes.store import DensePass, PassStore
 
 
@@ -56,3 +60,26 @@ def test_chunks_join_in_order_and_say_what_is_done(tmp_path):
     (tmp_path / ".chunk_000006.ab.tmp.npz").write_bytes(b"half")
     assert store.done() == [(0, 4), (4, 6)]
     np.testing.assert_array_equal(store.read_chunks()["focal"], np.arange(6.0))
+
+
+def test_headers_are_parsed_by_one_thread_at_a_time(tmp_path, monkeypatch):
+    """Python's own parser, which numpy asks, fails now and then where two threads are in it (before 3.11.8)."""
+    save_checked(tmp_path / "a.npy", np.arange(6.0).reshape(2, 3))
+    np.savez(tmp_path / "b.npz", c=np.arange(3))
+    plain, inside, together = np.lib.format.read_magic, [], []
+
+    def slow(file):
+        together.append(len(inside))
+        inside.append(file)
+        time.sleep(0.002)
+        inside.pop()
+        return plain(file)
+
+    monkeypatch.setattr(np.lib.format, "read_magic", slow)
+    with ThreadPoolExecutor(4) as pool:
+        arrays = list(pool.map(lambda _: load_array(tmp_path / "a.npy"), range(12)))
+        named = list(pool.map(lambda _: load_arrays(tmp_path / "b.npz")["c"], range(6)))
+    assert all(np.array_equal(a, np.arange(6.0).reshape(2, 3)) for a in arrays)
+    assert all(np.array_equal(c, np.arange(3)) for c in named)
+    assert len(together) >= 12
+    assert set(together) == {0}

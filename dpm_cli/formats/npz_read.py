@@ -6,6 +6,7 @@ from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 
+from dpm_cli.checked_array import array_header
 from dpm_cli.errors import InputError
 
 MOST_BYTES = 2**33
@@ -46,19 +47,3 @@ def _load(archive: ZipFile, info: ZipInfo, path: Path) -> np.ndarray:
             )
         values = np.frombuffer(member.read(), dtype)
     return values.reshape(shape[::-1]).T.copy() if fortran else values.reshape(shape).copy()
-
-
-def array_header(file) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, Fortran order and type from the start of an npy file.
-
-    Raises:
-        ValueError: it is none.
-    """
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-    else:
-        shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
-    if any(side < 0 for side in shape):
-        raise ValueError("a negative side")
-    return shape, fortran, dtype

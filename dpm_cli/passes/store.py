@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dpm_cli.checked_array import save_checked
+from dpm_cli.checked_array import load_array, load_arrays, save_checked
 from dpm_cli.files import atomic_path
 
 _CHUNK = re.compile(r"chunk_(\d+)_(\d+)\.npz")
@@ -145,7 +145,7 @@ class PassStore:
         return self.folder / f"pass_{number:06d}.npy"
 
     def _records(self, number: int) -> np.ndarray:
-        return np.load(self._dense(number), allow_pickle=False)
+        return load_array(self._dense(number))
 
     def write_chunk(self, start: int, stop: int, arrays: dict[str, np.ndarray]) -> None:
         """Write the small arrays of passes start..stop-1; call it after their dense files."""
@@ -156,8 +156,7 @@ class PassStore:
         """The small arrays of all passes, joined in order along the first axis."""
         parts = []
         for start, stop in self.done():
-            with np.load(self.folder / f"chunk_{start:06d}_{stop:06d}.npz") as data:
-                parts.append({k: data[k] for k in data.files})
+            parts.append(load_arrays(self.folder / f"chunk_{start:06d}_{stop:06d}.npz"))
         return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
 
 

@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from dpm_cli.ahead import in_order
+from dpm_cli.checked_array import load_arrays
 from dpm_cli.config import MOTION_THRESHOLD
 from dpm_cli.files import atomic_path
 from dpm_cli.motion.carry import Neighbour, motion_scores
@@ -84,13 +85,13 @@ class _Kept(Generic[Record]):
             return self._memory[t]
 
     def _read(self, t: int) -> Record:
-        with np.load(self._path(t)) as data:
-            return self.build(
-                **{
-                    name: kind(**{k: data[k] for k in kind.__dataclass_fields__})
-                    for name, kind in self.parts.items()
-                }
-            )
+        data = load_arrays(self._path(t))
+        return self.build(
+            **{
+                name: kind(**{k: data[k] for k in kind.__dataclass_fields__})
+                for name, kind in self.parts.items()
+            }
+        )
 
 
 class ClipMotion:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dpm_cli.checked_array import load_arrays
 from dpm_cli.files import atomic_path
 from dpm_cli.prior.estimate import PriorEstimate, PriorSource
 from dpm_cli.progress import Reporter
@@ -33,8 +34,7 @@ class PriorStore:
     def read(self, t: int) -> PriorEstimate:
         """Read frame `t`."""
         number = t if self.numbers is None else int(self.numbers[t])
-        with np.load(self.folder / f"prior_{number:06d}.npz") as data:
-            return PriorEstimate.from_arrays({k: data[k] for k in data.files})
+        return PriorEstimate.from_arrays(load_arrays(self.folder / f"prior_{number:06d}.npz"))
 
     def take(self, numbers: np.ndarray) -> "PriorStore":
         """The frames `numbers` (P,) of this store as 0..P-1."""

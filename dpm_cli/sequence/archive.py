@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from dpm_cli.checked_array import array_header
 from dpm_cli.errors import InputError
 from dpm_cli.files import reads
-from dpm_cli.formats.npz_read import array_header, load_npz
+from dpm_cli.formats.npz_read import load_npz
 from dpm_cli.sequence.frame import FRAME_KEYS, MOTION_KEYS
 from dpm_cli.sequence.header import HEADER_KEYS, SequenceHeader
 
