@@ -18,6 +18,7 @@ from dpm_cli.formats.object_files import read_object_table
 from dpm_cli.formats.scene import FLIP
 from dpm_cli.formats.trajectory import read_tum
 from dpm_cli.objects import find_objects
+from dpm_cli.objects.motion import View, object_motion
 from dpm_cli.objects.regions import moving_regions
 from dpm_cli.sequence import Sequence4D
 
@@ -102,6 +103,39 @@ def test_each_mover_keeps_its_number_and_its_exact_motion():
     assert found.labels[0, 0, 0] == 0
     assert (found.residual[:-1] < 1e-5).all()
     assert (found.moved[:-1] > 0.02).all()
+
+
+def test_the_way_along_the_ray_is_told_by_where_all_pixels_land():
+    """Scene flow says the least that lands there: nothing of an object that comes nearer but its growing."""
+    sequence = two_movers()
+    views, coming = [], rigid((0.01, 0.02, 0.03), (0.03, 0.01, -0.25))
+    centre = np.array((0.0, 0.0, 4.0))
+    about = np.eye(4)
+    about[:3, 3] = centre
+    motion = about @ coming @ np.linalg.inv(about)
+    masks = []
+    for t, way in ((0, motion), (1, np.linalg.inv(motion))):
+        frame, camera = sequence.frame(t), sequence.cam2world[t]
+        points = frame.points(camera, sequence.intrinsics[t]).astype(np.float64)
+        if t:
+            points = points @ motion[:3, :3].T + motion[:3, 3]
+        eye = sequence.cam2world[1 - t, :3, 3]
+        ray = points @ way[:3, :3].T + way[:3, 3] - eye
+        ray /= np.linalg.norm(ray, axis=-1, keepdims=True)
+        least = eye + ray * ((points - eye) * ray).sum(-1, keepdims=True) - points
+        seen = np.ones((24, 36), bool)
+        name = "bwd" if t else "fwd"
+        told = {f"scene_flow_{name}": least, f"flow_{name}_valid": seen}
+        views.append(View(replace(frame, **told), points, camera, sequence.intrinsics[t]))
+        masks.append(np.zeros((24, 36), bool))
+        masks[-1][WHERE[1]] = True
+    found = object_motion((views[0], views[1]), (masks[0], masks[1]))
+    assert found is not None
+    error = np.linalg.inv(motion) @ found.rigid
+    middle = np.median(views[0].points[masks[0]], axis=0)
+    off = error[:3, :3] @ middle + error[:3, 3] - middle
+    assert np.linalg.norm(off) < 0.01 * 0.25
+    assert np.abs(error[:3, :3] - np.eye(3)).max() < 1e-3
 
 
 def test_cuts_and_lost_cameras_end_objects():

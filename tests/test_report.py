@@ -74,7 +74,7 @@ def test_it_shows_pictures_numbers_notes_and_warnings(tmp_path):
     assert "the scale is arbitrary" in page.text
     assert "camera_path_length" in page.text
     pictures = [a["src"] for tag, a in page.tags if tag == "img"]
-    assert len(pictures) == 8
+    assert len(pictures) == 9
     for source in pictures:
         head, data = source.split(",")
         assert head == "data:image/jpeg;base64"

@@ -34,6 +34,7 @@ _PAGE = """<!doctype html>
   body {{ margin: 2em auto; max-width: 1200px; padding: 0 1em; font: 15px/1.5 system-ui, sans-serif; color: #1c2026; }}
   h1 {{ font-size: 1.6em; }} h2 {{ font-size: 1.15em; margin-top: 2em; }}
   img {{ max-width: 100%; display: block; }}
+  .maps {{ display: grid; grid-template-columns: repeat(2, 1fr); gap: 6px; align-items: start; }}
   .views {{ display: grid; grid-template-columns: repeat(3, 1fr); gap: 6px; }}
   table {{ border-collapse: collapse; }}
   td {{ padding: 2px 14px 2px 0; vertical-align: top; overflow-wrap: anywhere; }}
@@ -139,7 +140,11 @@ def _scene(sequence: Sequence4D, options: ExportOptions) -> Iterable[str]:
         yield "</div>"
     yield "<h2>The camera's path from above</h2>"
     caption = "The first camera looks up; wedges: first and last camera; red dots: not registered; the bar: world units"
+    yield '<div class="maps">'
     yield _picture(path_from_above(sequence, cloud), caption)
+    if cloud is not None:
+        yield _picture(path_from_above(sequence, None), "The path alone")
+    yield "</div>"
 
 
 def _picture(picture: np.ndarray, caption: str) -> str:

@@ -2,22 +2,19 @@
 
 The pose of an object is that of a frame fixed to it, `world_from_object`. In the first frame in which the object is
 seen its axes are the world's and its origin is the middle of its points; from then on it moves by the rigid motions
-that fit the scene flow of its pixels best, forwards from the one frame and backwards from the other.
+that take its pixels to where they land in the next frame and back (`dpm_cli/objects/motion.py`).
 """
 
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 
-from dpm_cli.errors import DegenerateGeometryError
-from dpm_cli.geometry.procrustes import fit_robust
 from dpm_cli.objects.link import matched, overlap
+from dpm_cli.objects.motion import ObjectMotion, View, object_motion
 from dpm_cli.objects.regions import moving_regions
 from dpm_cli.progress import Reporter, SilentReporter
-from dpm_cli.sequence import FrameResult, Sequence4D
+from dpm_cli.sequence import Sequence4D
 
-_FIT_POINTS = 4_000
 _SHORTEST = 3
 """Frames that an object must be seen in; what flickers is no object."""
 
@@ -58,28 +55,8 @@ class _Track:
 
     regions: dict[int, int] = field(default_factory=dict)
     """Frame: number of the region."""
-    motions: dict[int, "_Motion"] = field(default_factory=dict)
+    motions: dict[int, ObjectMotion] = field(default_factory=dict)
     """Frame: motion to the next one."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Motion:
-    """How an object goes from one frame to the next."""
-
-    rigid: np.ndarray
-    """(4, 4) in the world."""
-    residual: float
-    """Median distance of points from it."""
-    moved: float
-    """Median way of points."""
-
-
-@dataclass(frozen=True, eq=False)
-class _View:
-    """A frame and its world points (H, W, 3)."""
-
-    frame: FrameResult
-    points: np.ndarray
 
 
 def find_objects(sequence: Sequence4D, *, reporter: Reporter | None = None) -> Objects:
@@ -88,11 +65,12 @@ def find_objects(sequence: Sequence4D, *, reporter: Reporter | None = None) -> O
     regions = np.zeros((count, *sequence.size), np.uint16)
     running: dict[int, _Track] = {}
     tracks: list[_Track] = []
-    before: _View | None = None
+    before: View | None = None
     with (reporter or SilentReporter()).task("objects", count) as advance:
         for t in range(count):
             frame = sequence.frame(t)
-            now = _View(frame, frame.points(sequence.cam2world[t], sequence.intrinsics[t]))
+            camera = sequence.cam2world[t], sequence.intrinsics[t]
+            now = View(frame, frame.points(*camera), *camera)
             if sequence.camera_ok[t]:
                 regions[t] = moving_regions(frame, sequence.motion_threshold)
             linked = t > 0 and sequence.shot[t] == sequence.shot[t - 1]
@@ -102,7 +80,7 @@ def find_objects(sequence: Sequence4D, *, reporter: Reporter | None = None) -> O
                 for n, m in matched(shares):
                     found[m + 1] = track = running[n + 1]
                     masks = regions[t - 1] == n + 1, regions[t] == m + 1
-                    motion = _motion((before, now), masks)
+                    motion = object_motion((before, now), masks)
                     if motion is not None:
                         track.motions[t - 1] = motion
             for label in range(1, int(regions[t].max()) + 1):
@@ -114,30 +92,6 @@ def find_objects(sequence: Sequence4D, *, reporter: Reporter | None = None) -> O
             advance()
     kept = [track for track in tracks if len(track.regions) >= min(_SHORTEST, count)]
     return _collect(sequence, regions, kept)
-
-
-def _motion(views: tuple[_View, _View], masks: tuple[np.ndarray, np.ndarray]) -> _Motion | None:
-    """Of an object between two frames, from its pixels in both; None where no rigid motion is told by them."""
-    starts, ends, weights = [], [], []
-    for step, (view, mask) in enumerate(zip(views, masks, strict=True)):
-        flow = view.frame.scene_flow_bwd if step else view.frame.scene_flow_fwd
-        assert flow is not None
-        points = view.points[mask]
-        other = points + flow[mask]
-        starts.append(other if step else points)
-        ends.append(points if step else other)
-        weights.append(view.frame.confidence[mask])
-    every = max(1, sum(map(len, starts)) // _FIT_POINTS)
-    start, end, weight = (
-        torch.from_numpy(np.concatenate(parts)[::every].astype(np.float64))
-        for parts in (starts, ends, weights)
-    )
-    try:
-        fit = fit_robust(start, end, weight**2)
-    except DegenerateGeometryError:
-        return None
-    moved = (end - start).norm(dim=1).median()
-    return _Motion(fit.target_from_source.numpy(), float(fit.residual.median()), float(moved))
 
 
 def _collect(sequence: Sequence4D, regions: np.ndarray, tracks: list[_Track]) -> Objects:
