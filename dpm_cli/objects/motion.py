@@ -3,8 +3,8 @@
 A rigid fit of scene flow (Procrustes) believes what it says of the way along the ray, which two pictures hardly tell
 and which is taken for as little as the flow allows. Where all pixels of an object land together tells more: it grows
 when it comes nearer, and its parts shift when it turns. So the motion is the one under which its points land on their
-pixels, of both frames, and of motions that do this equally well the smallest: its way along the ray is expected to be
-as long as that across it, and so is the way that turning moves its surface.
+pixels, of both frames, and of motions that do this nearly as well the smallest: its way along the ray is expected to be
+as long as that across it, and the way that turning moves its surface to be a tenth of that.
 """
 
 from dataclasses import dataclass
@@ -17,12 +17,16 @@ from dpm_cli.geometry.procrustes import fit_robust
 from dpm_cli.geometry.rigid import se3_exp, se3_log
 from dpm_cli.sequence import FrameResult
 
-_FIT_POINTS = 4_000
+_FIT_POINTS = 2_000
 _STEPS = 12
-_SETTLED = 1e-10
-_SAME_ERROR_PX = 64.0
-"""Neighbouring pixels, so many, share one error of their flow."""
-_LEAST_PX = 1e-3
+_SETTLED = 1e-6
+"""Share of the expected size of a motion below which a step is the last."""
+_TURN = 0.1
+"""Way of an object's surface by turning that is expected, as a share of its whole way."""
+_LOOKS = 1.0
+"""Independent measurements that all pixels of an object in one frame are worth: errors of flow and of depth's shape are
+smooth, and grow and turn an object as its motion would."""
+_LEAST_PX = 1e-5
 _ANY = 1e3
 """Times the expected size of a motion: so large that any will do."""
 _WIDTH = 4.0
@@ -95,7 +99,7 @@ def object_motion(
         weights.append(sure**2)
         world2cam = np.linalg.inv(other.cam2world)
         pixels = _project(_placed(world2cam, moved), other.intrinsics)
-        share = visible * every / _SAME_ERROR_PX
+        share = _LOOKS * visible / max(visible.sum(), 1)
         landings.append(_Landing(points, pixels, share, world2cam, other.intrinsics, not step))
     start, end, weight = (np.concatenate(parts) for parts in (starts, ends, weights))
     try:
@@ -122,7 +126,7 @@ def _landed(
     to_centre[:3, 3] = -centre
     from_centre = np.linalg.inv(to_centre)
     reach = [np.median(np.linalg.norm(one.points - centre, axis=1)) for one in landings]
-    size = np.repeat((max(way, 1e-9), max(way, 1e-9) / max(*reach, 1e-9)), 3)
+    size = np.repeat((max(way, 1e-9), _TURN * max(way, 1e-9) / max(*reach, 1e-9)), 3)
     motion = to_centre @ rigid @ from_centre
     # What pixels can tell is measured first, by the motion that fits them best whatever its size.
     motion, noise_px = _fitted(landings, motion, centre, _ANY * size, None)
@@ -156,9 +160,10 @@ def _fitted(
         width2 = (_WIDTH * max(shown, deviation)) ** 2
         weights = weights * (width2 / (width2 + length**2)) ** 2 / deviation**2
         rows, error = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        H = np.einsum("n,nai,naj->ij", weights, rows, rows) + np.diag(size**-2.0)
+        flat, weighted = rows.reshape(-1, 6), (weights[:, None, None] * rows).reshape(-1, 6)
         twist = se3_log(torch.from_numpy(motion)).numpy()
-        g = np.einsum("n,nai,na->i", weights, rows, error) + twist * size**-2.0
+        H = weighted.T @ flat + np.diag(size**-2.0)
+        g = weighted.T @ error.ravel() + twist * size**-2.0
         step = -np.linalg.solve(H, g)
         motion = se3_exp(torch.from_numpy(step)).numpy() @ motion
         if np.abs(step / size).max() < _SETTLED:
@@ -173,17 +178,16 @@ def _equations(
     about = one.points - centre
     moved = _placed(motion if one.forth else np.linalg.inv(motion), about)
     seen = _placed(one.world2cam, moved + centre)
-    lever = moved if one.forth else about
-    # v + w x p, as a matrix of (v, w).
-    twist = np.concatenate((np.tile(np.eye(3), (len(lever), 1, 1)), -_cross(lever)), -1)
-    if not one.forth:
-        twist = -np.einsum("ij,njk->nik", motion[:3, :3].T, twist)
     depth = np.maximum(seen[:, 2], 1e-9)
     slope = np.zeros((len(seen), 2, 3))
-    slope[:, (0, 1), (0, 1)] = 1 / depth[:, None]
-    slope[:, :, 2] = -seen[:, :2] / depth[:, None] ** 2
-    slope = np.einsum("ij,njk->nik", one.intrinsics[:2, :2], slope)
-    rows = slope @ one.world2cam[:3, :3] @ twist
+    slope[:, (0, 1), (0, 1)] = 1
+    slope[:, :, 2] = -seen[:, :2] / depth[:, None]
+    across = one.intrinsics[:2, :2] @ (slope / depth[:, None, None]) @ one.world2cam[:3, :3]
+    if not one.forth:
+        across = -across @ motion[:3, :3].T
+    # The twist moves p by v + w x p, and a . (w x p) = w . (p x a).
+    lever = (moved if one.forth else about)[:, None]
+    rows = np.concatenate((across, np.cross(lever, across)), -1)
     return rows, _project(seen, one.intrinsics) - one.pixels
 
 
@@ -195,10 +199,3 @@ def _placed(T: np.ndarray, points: np.ndarray) -> np.ndarray:
 def _project(points: np.ndarray, K: np.ndarray) -> np.ndarray:
     """Pixels (N, 2) of points (N, 3) of a camera with K (3, 3)."""
     return (points[:, :2] / np.maximum(points[:, 2:], 1e-9)) @ K[:2, :2].T + K[:2, 2]
-
-
-def _cross(v: np.ndarray) -> np.ndarray:
-    """Cross-product matrices (N, 3, 3) of v (N, 3)."""
-    x, y, z = v.T
-    zero = np.zeros_like(x)
-    return np.stack((zero, -z, y, z, zero, -x, -y, x, zero), -1).reshape(-1, 3, 3)
