@@ -2,16 +2,15 @@
 
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from dpm_cli.network.large import PairNetwork
 from dpm_cli.network.pair_config import ALL_MAPS
 from dpm_cli.predictors.certainty import relative_confidence
-from dpm_cli.predictors.precision import place, precision
+from dpm_cli.predictors.precision import precision
 from dpm_cli.predictors.protocol import Features, PredictorInfo
-from dpm_cli.structures import Clip, PairPrediction
+from dpm_cli.predictors.token_network import TokenPredictor
+from dpm_cli.structures import PairPrediction
 from dpm_cli.weights.checkpoint import Checkpoint, read_checkpoint
 from dpm_cli.weights.inspect import licence_of, recognise
 from dpm_cli.weights.load import load_pair_network
@@ -24,30 +23,14 @@ PAIR_BYTES_PER_PIXEL = 2100
 """Measured at 512x288, float32, batches of 1 and 3."""
 
 
-class LargePredictor:
+class LargePredictor(TokenPredictor[PairNetwork]):
     """Encodes a frame once, answers directed pairs with four maps in the first camera's frame."""
 
     def __init__(
         self, network: PairNetwork, info: PredictorInfo, device: torch.device, dtype: torch.dtype
     ):
-        self._info = info
-        self.device, self.dtype = device, dtype
-        place(network, (network.enc_blocks, network.dec_blocks, network.dec_blocks2), device, dtype)
-        self.network = network.eval()
-
-    @property
-    def info(self) -> PredictorInfo:
-        """Name, licence, sizes."""
-        return self._info
-
-    def prepare(self, clip: Clip, intrinsics: np.ndarray | None) -> None:
-        """Nothing: every pair stands for itself."""
-
-    @torch.inference_mode()
-    def encode(self, images: Tensor) -> Features:
-        """Tokens (B, rows, columns, C) of images (B, 3, H, W) in [0, 1]."""
-        with precision(self.device, self.dtype):
-            return {"tokens": self.network.encode(images)}
+        blocks = (network.enc_blocks, network.dec_blocks, network.dec_blocks2)
+        super().__init__(network, blocks, info, device, dtype)
 
     @torch.inference_mode()
     def predict(self, features_1: Features, features_2: Features) -> PairPrediction:

@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from dpm_cli.geometry.rigid import invert, rigid, rotation_from_quaternion
 from dpm_cli.network.vggt.multi_view import MultiViewNetwork, WindowTokens
 from dpm_cli.predictors.certainty import relative_confidence
-from dpm_cli.predictors.precision import place, precision
+from dpm_cli.predictors.precision import precision
 from dpm_cli.predictors.protocol import Features, PredictorInfo
-from dpm_cli.structures import Clip, PairPrediction, WindowPrediction
+from dpm_cli.predictors.token_network import TokenPredictor
+from dpm_cli.structures import PairPrediction, WindowPrediction
 from dpm_cli.weights.checkpoint import read_checkpoint
 from dpm_cli.weights.inspect import licence_of, recognise
 from dpm_cli.weights.load import load_multi_view_network
@@ -31,7 +31,7 @@ NARROWEST_FOV, WIDEST_FOV = 0.01, 3.1
 """Radians; the network's ReLU can answer 0, which is no camera."""
 
 
-class VdpmPredictor:
+class VdpmPredictor(TokenPredictor[MultiViewNetwork]):
     """Image tokens once a frame; a pair is a window of two frames."""
 
     def __init__(
@@ -41,25 +41,8 @@ class VdpmPredictor:
         device: torch.device,
         dtype: torch.dtype,
     ):
-        self._info = info
-        self.device, self.dtype = device, dtype
         decoder = [network.decoder] if network.decoder is not None else []
-        place(network, (network.aggregator, *decoder), device, dtype)
-        self.network = network.eval()
-
-    @property
-    def info(self) -> PredictorInfo:
-        """Name, licence, sizes."""
-        return self._info
-
-    def prepare(self, clip: Clip, intrinsics: np.ndarray | None) -> None:
-        """Nothing: the network takes no cameras."""
-
-    @torch.inference_mode()
-    def encode(self, images: Tensor) -> Features:
-        """Image tokens (B, rows, columns, C) of images (B, 3, H, W) in [0, 1]."""
-        with precision(self.device, self.dtype):
-            return {"tokens": self.network.encode(images)}
+        super().__init__(network, (network.aggregator, *decoder), info, device, dtype)
 
     @torch.inference_mode()
     def predict(self, features_1: Features, features_2: Features) -> PairPrediction:
