@@ -147,11 +147,11 @@ def dull(images: list[np.ndarray], kind: str) -> list[np.ndarray]:
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        ("still", ""),
+        ("still", "stands still"),
         ("duplicates", "repeat the picture"),
         ("black", "no frame of the clip shows a picture"),
         ("flat", "no frame of the clip shows a picture"),
-        ("all moving", ""),
+        ("all moving", "no parallax to rest on"),
         ("turning", ""),
         ("one black", "frames 1 show no picture"),
     ],
