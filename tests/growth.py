@@ -111,7 +111,7 @@ def plot(results: list[dict], path: Path) -> None:
         "pixels": [r for r in results if r["strides"] == "auto" and r["frames"] == few],
         "pairs": [r for r in results if r["size"] == usual and r["frames"] == few],
     }
-    figure, panels = pyplot.subplots(2, 3, figsize=(9, 4.2), sharey="row", constrained_layout=True)
+    figure, panels = pyplot.subplots(2, 3, figsize=(9, 4.2), constrained_layout=True)
     for column, (name, rows) in enumerate(axes.items()):
         for model in dict.fromkeys(r["model"] for r in rows):
             own = [r for r in rows if r["model"] == model]
