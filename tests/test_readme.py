@@ -61,7 +61,7 @@ def test_tables_are_complete():
 
 
 def test_it_is_short_and_its_files_exist():
-    assert len(TEXT.splitlines()) < 210
+    assert len(TEXT.splitlines()) < 200
     assert all(
         (ROOT / target).exists() for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT)
     )
