@@ -119,3 +119,9 @@ def test_no_two_public_classes_share_a_name():
 def test_files_are_short():
     long = {p.relative_to(PACKAGE) for p in FILES if len(p.read_text().splitlines()) > 300}
     assert long == set()
+
+
+def test_nothing_is_timed_by_a_clock_that_jumps():
+    """`time.time` goes back when a clock is set; time limits and durations go by monotonic clocks."""
+    used = [path for path in sorted(PACKAGE.rglob("*.py")) if "time.time(" in path.read_text()]
+    assert used == []

@@ -12,6 +12,7 @@ from oracle import OraclePredictor
 from dpm_cli.config import ReconstructSettings
 from dpm_cli.passes.finite import finite_prediction
 from dpm_cli.pipeline import reconstruct
+from dpm_cli.pipeline.align_run import _matched_notes
 from dpm_cli.predictors import LOADERS
 from dpm_cli.sequence import read_manifest
 from dpm_cli.structures import PairPrediction
@@ -165,3 +166,12 @@ def test_a_clip_that_says_little_is_finished_and_its_manifest_says_so(truth, tmp
     assert all_finite(sequence)
     assert manifest["notes"]
     assert any(said in note for note in manifest["notes"])
+
+
+def test_pairs_that_share_hardly_anything_are_counted():
+    weight = np.zeros((3, 2, 4, 5), np.float32)
+    weight[0] = 0.5
+    weight[1, :, :2, 0] = 1
+    assert _matched_notes(weight[:2]) == []
+    (note,) = _matched_notes(weight)
+    assert note.startswith("in 1 of 3 pairs hardly anything")
