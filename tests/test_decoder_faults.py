@@ -175,3 +175,14 @@ def test_a_timeout_that_is_none_is_said(monkeypatch, text):
     monkeypatch.setenv("DPM_DECODE_TIMEOUT", text)
     with pytest.raises(UsageError, match="give a positive number of seconds"):
         watched.silent_s()
+
+
+def test_paths_of_images_are_those_of_the_folder_that_one_stands_in(tmp_path, monkeypatch):
+    decoder = image_decoder.ImageDecoder()
+    for width in (5, 6):
+        folder = tmp_path / str(width)
+        folder.mkdir()
+        Image.new("RGB", (width, 4)).save(folder / "a.png")
+        monkeypatch.chdir(folder)
+        assert decoder.size(Path("a.png")) == (4, width)
+    decoder.rest()

@@ -137,6 +137,7 @@ def test_a_smaller_budget_gives_the_same_bytes(photos, gpu, tmp_path):
 
 def test_plans_shrink_with_the_budget_and_say_what_is_too_little(monkeypatch):
     monkeypatch.setattr(memory, "free_memory_bytes", lambda device: 2**36)
+    monkeypatch.setattr(memory, "used_memory_bytes", lambda: 2**29)
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     info, size = OraclePredictor.info, (1080, 1920)
     plans = [plan_memory(most, CPU, info, size) for most in (None, 24 * 2**30, 8 * 2**30)]

@@ -46,7 +46,7 @@ def write_depth_exr(path: Path, image: ExrDepth) -> None:
         file.write(str(temporary))
 
 
-@reads("depth in OpenEXR")
+@reads("depth in OpenEXR", RuntimeError)
 def read_depth_exr(path: Path) -> ExrDepth:
     """Read what `write_depth_exr` wrote.
 

@@ -7,6 +7,7 @@ with its length before it; the pixels follow the answer. What has been opened th
 import atexit
 import functools
 import json
+import os
 import signal
 import struct
 import sys
@@ -59,10 +60,12 @@ class ImageDecoder:
             InputError: the image cannot be read, or the process hangs or dies of it.
             UsageError: a library is not installed.
         """
+        # The process may have been started when the user stood elsewhere.
+        asked = {"here": os.getcwd(), "path": str(path), **question}
         with self._lock:
             child = self._child = self._child or _started()
             try:
-                child.say(memoryview(_message({"path": str(path), **question})))
+                child.say(memoryview(_message(asked)))
                 answer = json.loads(_exactly(child, _LENGTH.unpack(_exactly(child, 4))[0]))
                 pixels = _exactly(child, int(np.prod(answer.get("shape", [0]))))
                 child.rest()
@@ -128,6 +131,7 @@ def serve() -> None:
 
 def _answer(question: dict[str, Any], answers: IO[bytes]) -> None:
     work: dict[str, Callable[..., Any]] = {"size": _size, "read": _read}
+    os.chdir(question.pop("here"))
     path = Path(question.pop("path"))
     try:
         found = work[question.pop("do")](path, **question)
