@@ -49,7 +49,8 @@ def write_colmap_binary(folder: Path, model: ColmapModel) -> None:
             temporary.write_bytes(_COUNT.pack(len(parts)) + b"".join(parts))
 
 
-@reads("a COLMAP model")
+@reads("a COLMAP model", FloatingPointError)
+@np.errstate(over="raise", invalid="raise")
 def read_colmap_binary(folder: Path) -> ColmapModel:
     """Read a binary model of PINHOLE cameras whose images all have one size.
 

@@ -49,7 +49,8 @@ def write_mesh(path: Path, mesh: TriangleMesh, comment: str = "dpm") -> None:
     _WRITERS[path.suffix](path, mesh, comment)
 
 
-@reads("a mesh of dpm", *JSON_DAMAGE)
+@reads("a mesh of dpm", *JSON_DAMAGE, FloatingPointError)
+@np.errstate(over="raise", invalid="raise")
 def read_mesh(path: Path) -> TriangleMesh:
     """Read what `write_mesh` wrote.
 

@@ -33,8 +33,11 @@ class Archive:
     def __init__(self, path: Path):
         self.path = path
         self._loaded: dict[str, np.ndarray] = {}
-        with zipfile.ZipFile(path) as archive:
-            self.members = {i.filename[:-4]: _inspect(archive, i) for i in archive.infolist()}
+        try:
+            with zipfile.ZipFile(path) as archive:
+                self.members = {i.filename[:-4]: _inspect(archive, i) for i in archive.infolist()}
+        except RuntimeError as error:  # encrypted, of another version, or packed otherwise
+            raise ValueError(str(error)) from error
 
     def array(self, key: str) -> np.ndarray:
         """The whole array."""
