@@ -12,8 +12,8 @@ from dpm_cli.files import atomic_path
 
 _CHECKSUM_BYTES = 4
 _PARSING = Lock()
-"""Held while numpy parses a header. It does so with `ast`, and Python before 3.11.8 and 3.12.2 now and then fails where
-two threads are in there at a time: "AST constructor recursion depth mismatch" (CPython issue 106905)."""
+"""Held while numpy parses a header. It does so with `ast`, and some versions of Python 3.11 and 3.12 fail now and then
+where two threads are in there at a time: "AST constructor recursion depth mismatch" (CPython issue 106905)."""
 
 
 def save_checked(path: Path, array: np.ndarray) -> None:

@@ -13,13 +13,11 @@ from torch import Tensor
 
 from dpm_cli.geometry.camera import rays
 from dpm_cli.geometry.rigid import se3_exp, transform
-from dpm_cli.geometry.robust import weighted_median
+from dpm_cli.geometry.robust import RAYLEIGH_MEDIAN, weighted_median
 
 _WIDTH = 4.0
 """Width of the Geman-McClure weight in units of the residuals' robust deviation."""
 
-_RAYLEIGH_MEDIAN = 1.177
-"""Median length of a 2D normal vector over its standard deviation per axis."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +86,7 @@ def linearise(problem: PnpProblem, pose: Tensor) -> PnpState:
     scale = problem.focal_px / distance
     error = (problem.tangents @ moved[..., None])[..., 0]
     size = _size(problem, error, moved, scale)
-    deviation = weighted_median(size, problem.weights)[:, None] / _RAYLEIGH_MEDIAN
+    deviation = weighted_median(size, problem.weights)[:, None] / RAYLEIGH_MEDIAN
     return PnpState(pose, error, moved, scale, size, (_WIDTH * deviation).clamp_min(1e-4))
 
 

@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor
 
+RAYLEIGH_MEDIAN = 1.177
+"""Median length of a 2D normal vector over its standard deviation per axis."""
+
 
 def weighted_median(values: Tensor, weights: Tensor) -> Tensor:
     """Weighted median (...) over the last axis of values (..., N) with weights (..., N) >= 0.

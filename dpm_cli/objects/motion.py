@@ -15,6 +15,7 @@ import torch
 from dpm_cli.errors import DegenerateGeometryError
 from dpm_cli.geometry.procrustes import fit_robust
 from dpm_cli.geometry.rigid import se3_exp, se3_log
+from dpm_cli.geometry.robust import RAYLEIGH_MEDIAN
 from dpm_cli.sequence import FrameResult
 
 _FIT_POINTS = 2_000
@@ -31,8 +32,6 @@ _ANY = 1e3
 """Times the expected size of a motion: so large that any will do."""
 _WIDTH = 4.0
 """Of the Geman-McClure weight, in robust deviations."""
-_RAYLEIGH_MEDIAN = 1.177
-"""Median length of a 2D normal vector over its standard deviation per axis."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +154,7 @@ def _fitted(
         length = np.concatenate([np.linalg.norm(error, axis=1) for _, error in found])
         weights = np.concatenate([one.weights for one in landings])
         seen = weights > 0
-        shown = float(np.median(length[seen])) / _RAYLEIGH_MEDIAN if seen.any() else 0.0
+        shown = float(np.median(length[seen])) / RAYLEIGH_MEDIAN if seen.any() else 0.0
         deviation = max(shown if noise_px is None else noise_px, _LEAST_PX)
         width2 = (_WIDTH * max(shown, deviation)) ** 2
         weights = weights * (width2 / (width2 + length**2)) ** 2 / deviation**2
