@@ -19,7 +19,6 @@ _WIDTH = 4.0
 """Width of the Geman-McClure weight in units of the residuals' robust deviation."""
 
 
-
 @dataclass(frozen=True, eq=False)
 class PnpProblem:
     """Matches of B pairs and what depends on the pixels only."""
