@@ -20,7 +20,6 @@ from hostile_files import Reader, damage, make_readers
 
 from dpm_cli.errors import DpmError
 
-_SLOW_S = 2.0
 _MORE_BYTES = 2 * 2**30
 
 
@@ -54,7 +53,9 @@ def outcome(reader: Reader, content: bytes, place: Path, slow_s: float = float("
     return result
 
 
-def fuzz(readers: list[Reader], seconds: float, seed: int, keep: Path | None) -> Counter[str]:
+def fuzz(
+    readers: list[Reader], seconds: float, seed: int, keep: Path | None, slow_s: float
+) -> Counter[str]:
     """Executions by outcome, over all readers in turn."""
     rng = random.Random(seed)
     counts: Counter[str] = Counter()
@@ -65,7 +66,7 @@ def fuzz(readers: list[Reader], seconds: float, seed: int, keep: Path | None) ->
             for number, reader in enumerate(readers):
                 (folder := Path(place) / str(number)).mkdir(exist_ok=True)
                 content = damage(good[reader.name], rng)
-                result = outcome(reader, content, folder, _SLOW_S)
+                result = outcome(reader, content, folder, slow_s)
                 counts[result] += 1
                 if ":" in result and counts[result] == 1:
                     print(result, flush=True)
@@ -89,13 +90,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--reader", default="")
     parser.add_argument("--keep", type=Path)
+    parser.add_argument("--slow", type=float, default=2.0, help="seconds that a reader may take")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as root:
         readers = [r for r in make_readers(Path(root)) if options.reader in r.name]
         for reader in readers:
             print(f"{reader.name}: {outcome(reader, reader.file.read_bytes(), Path(root))}")
         limit_memory()
-        counts = fuzz(readers, options.seconds, options.seed, options.keep)
+        counts = fuzz(readers, options.seconds, options.seed, options.keep, options.slow)
     findings = {name: n for name, n in counts.items() if ":" in name}
     print(
         f"{sum(counts.values())} executions of {len(readers)} readers: {counts['read']} read,",

@@ -199,7 +199,7 @@ def test_a_manifest_of_any_size_and_depth_is_bounded(tmp_path, monkeypatch):
 def test_the_fuzz_script_runs(tmp_path):
     script = Path(__file__).with_name("fuzz_readers.py")
     done = subprocess.run(
-        [sys.executable, script, "--seconds", "0.5", "--reader", "flo"],
+        [sys.executable, script, "--seconds", "0.5", "--reader", "flo", "--slow", "60"],
         capture_output=True,
         text=True,
         check=False,

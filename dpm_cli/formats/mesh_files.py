@@ -106,6 +106,8 @@ def _read_obj(path: Path) -> TriangleMesh:
     vertices = np.array(rows["v"], np.float64).reshape(-1, 6)
     if not (np.abs(vertices[:, 3:]) <= 1).all():
         raise ValueError("a colour is not 0 to 1")
+    if len(rows["vn"]) != len(vertices):
+        raise ValueError("not one normal a vertex")
     corners = [[int(corner.split("/")[0]) - 1 for corner in face] for face in rows["f"]]
     return TriangleMesh(
         vertices=vertices[:, :3].astype(np.float32),
