@@ -114,10 +114,10 @@ class ReconstructSettings:
     batch_size: int | None = knob(None, reads=parse_batch_size, shown="auto")
     """Pairs at a time, or auto: by the free memory, then kept for the whole run."""
     max_memory: int | None = knob(None, reads=parse_memory, shown="auto")
-    """RAM, and memory of the GPU, that a run may take, such as 4G; auto takes what is free."""
+    """RAM (decoders aside), and memory of the GPU, that a run may take, such as 4G; auto takes what is free."""
     clip: ClipSettings = ClipSettings()
     pairs: str = "auto"
-    """auto, complete, strides such as 1,2,4,8, or window:N for a predictor that sees N frames at once."""
+    """auto, complete, strides such as 1,2,4,8, or window:N where a model sees N frames at once (window: by memory)."""
     fov_deg: float | None = knob(None, option="--fov")
     """Horizontal field of view of the picture (without bars), degrees."""
     intrinsics: str | None = None

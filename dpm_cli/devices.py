@@ -1,12 +1,12 @@
 """Which device and number format to use, how much memory there is and how much was used."""
 
-import os
 import resource
 import sys
 
 import torch
 
 from dpm_cli.errors import UsageError
+from dpm_cli.ram import free_ram_bytes, used_ram_bytes
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -43,22 +43,16 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def free_memory_bytes(device: torch.device) -> int:
-    """Free memory of the device; the machine's available memory for the CPU."""
+    """Free memory of the device; for the CPU what is left of the RAM, see `ram`."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    if sys.platform == "linux":
-        with open("/proc/meminfo") as lines:
-            fields = dict(line.split(":", 1) for line in lines)
-        return int(fields["MemAvailable"].split()[0]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return free_ram_bytes()
 
 
 def used_memory_bytes() -> int:
     """Resident memory of this process now; where the system does not tell, the most that it was."""
-    if sys.platform == "linux":
-        with open("/proc/self/statm") as numbers:
-            return int(numbers.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return peak_memory_bytes(torch.device("cpu"))["ram"]
+    used = used_ram_bytes()
+    return peak_memory_bytes(torch.device("cpu"))["ram"] if used is None else used
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -4,6 +4,8 @@
     python tests/interruptions.py term --times 10
     python tests/interruptions.py kill-write   (killed at one write after the other)
     python tests/interruptions.py write        (the disk is full at one write after the other)
+    python tests/interruptions.py read-only    (the disk turns read-only at one write after the other)
+    python tests/interruptions.py clock        (killed; the clock jumps by days, back and forth, all the time)
     python tests/interruptions.py disk         (a disk that is really too small; root on Linux)
 
 Every run is a forked child, so the seconds of importing torch are paid once. Prints a table of where the run was
@@ -34,6 +36,7 @@ from dpm_cli.cli import main
 from dpm_cli.workshop.synthetic import render_clip, scene_seed
 
 _VARIES = ("timings_s", "peak_memory_bytes")
+AT_RANDOM, AT_WRITES = ("kill", "term", "clock"), ("kill-write", "write", "read-only")
 
 
 def photos(folder: Path, frames: int, size: tuple[int, int]) -> Path:
@@ -78,19 +81,39 @@ class Job:
         self.run, self.log = run, run.with_suffix(".log")
         self.words = ["dpm", "reconstruct", str(source), "-o", str(run), "--model", model]
 
-    def start(self, before: Callable[[], object] = lambda: None) -> int:
+    def start(self, before: Callable[[], object] | None = None) -> int:
         def work() -> None:
             log = os.open(self.log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
             os.dup2(log, 1)
             os.dup2(log, 2)
             sys.argv = [*self.words, "--device", "cpu", "-q", "--batch-size", "1"]
-            before()
+            (before or self.always)()
             main()
 
         return start(work)
 
+    def always(self) -> None:
+        """What is wrong with the machine the whole time."""
+
     def said(self) -> list[str]:
         return self.log.read_text(errors="replace").strip().splitlines()
+
+
+class ClockJob(Job):
+    """The same where the clock jumps: every look at it, and every file's time, is up to ten days off."""
+
+    def always(self) -> None:
+        exact = time.time
+
+        def jumping() -> float:
+            return exact() + random.uniform(-864000, 864000)
+
+        def replace(source: str | Path, target: str | Path) -> None:
+            os.utime(source, (jumping(), jumping()))
+            os.rename(source, target)
+
+        random.seed(os.getpid())
+        time.time, dpm_cli.files.os.replace = jumping, replace
 
 
 def contents(run: Path) -> dict[str, bytes]:
@@ -132,24 +155,25 @@ def stopped_at_random(job: Job, seconds: float, number: int) -> tuple[str, str]:
     return stage(job.run), f"exit {code}"
 
 
-def stopped_at_write(job: Job, number: int, kill: bool) -> tuple[str, str]:
-    """The run that is killed, or finds no space, at its `number`-th whole file; `end` where it writes fewer."""
-    left = [number]
+def stopped_at_write(job: Job, number: int, how: str) -> tuple[str, str]:
+    """The run that is killed, or cannot write any more, from its `number`-th file on; `end` where it writes fewer."""
+    left, kill = [number], how == "kill-write"
+    fault = errno.EROFS if how == "read-only" else errno.ENOSPC
 
     def replace(source: str | Path, target: str | Path) -> None:
         left[0] -= 1
         if left[0] < 0 and kill:
             os.kill(os.getpid(), signal.SIGKILL)
         if left[0] < 0:
-            raise OSError(errno.ENOSPC, "No space left on device", str(source), None, str(target))
+            raise OSError(fault, os.strerror(fault), str(source), None, str(target))
         os.rename(source, target)
 
     def before() -> None:
         dpm_cli.files.os.replace = replace
 
     code = finish(job.start(before))
-    how = f"exit {code}" if kill else one_line(job, code)
-    return ("end" if code == 0 else stage(job.run)), how
+    told = f"exit {code}" if kill else one_line(job, code, os.strerror(fault))
+    return ("end" if code == 0 else stage(job.run)), told
 
 
 def full_disk(job: Job) -> tuple[str, str]:
@@ -159,13 +183,14 @@ def full_disk(job: Job) -> tuple[str, str]:
         dpm_cli.pipeline.run.require_space = lambda *_: None
 
     code = finish(job.start(before))
-    return ("end" if code == 0 else stage(job.run)), one_line(job, code)
+    full = os.strerror(errno.ENOSPC)
+    return ("end" if code == 0 else stage(job.run)), one_line(job, code, full)
 
 
-def one_line(job: Job, code: int) -> str:
-    """What a full disk should end in: code 1 and one line that names a path."""
+def one_line(job: Job, code: int, fault: str) -> str:
+    """What a disk that cannot be written should end in: code 1 and one line that names a path and the fault."""
     said = job.said()
-    good = code == 1 and len(said) == 1 and "No space left on device" in said[0]
+    good = code == 1 and len(said) == 1 and fault in said[0]
     return "one line, exit 1" if good or code == 0 else f"exit {code}: {said[-3:]}"
 
 
@@ -182,7 +207,8 @@ def trials(args: argparse.Namespace, source: Path, root: Path, whole_s: float, w
     """(job, where it was stopped, how it ended) of every trial; the folder is removed afterwards."""
     number = 0
     while number < args.times:
-        job = Job(source, root / f"run_{number}" / "run", args.model)
+        kind = ClockJob if args.how == "clock" else Job
+        job = kind(source, root / f"run_{number}" / "run", args.model)
         job.run.parent.mkdir()
         begun = time.monotonic()
         disk = args.how == "disk"
@@ -193,14 +219,14 @@ def trials(args: argparse.Namespace, source: Path, root: Path, whole_s: float, w
             job.log = root / f"run_{number}.log"
             where, how = full_disk(job)
             subprocess.run(["mount", "-o", "remount,size=1g", str(job.run.parent)], check=True)
-        elif args.how in ("write", "kill-write"):
-            where, how = stopped_at_write(job, number, args.how == "kill-write")
+        elif args.how in AT_WRITES:
+            where, how = stopped_at_write(job, number, args.how)
         else:
-            sent = signal.SIGKILL if args.how == "kill" else signal.SIGTERM
+            sent = signal.SIGTERM if args.how == "term" else signal.SIGKILL
             where, how = stopped_at_random(job, whole_s, sent)
         stopped_s = time.monotonic() - begun
         yield job, where, how
-        if args.how in ("kill", "term"):
+        if args.how in AT_RANDOM:
             # The machine may be busier than it was for the whole run.
             both = time.monotonic() - begun
             whole_s = max(0.5 * whole_s, min(both, 0.7 * whole_s + 0.3 * (both - 0.4 * stopped_s)))
@@ -208,7 +234,7 @@ def trials(args: argparse.Namespace, source: Path, root: Path, whole_s: float, w
             subprocess.run(["umount", str(job.run.parent)], check=True)
         shutil.rmtree(job.run.parent)
         number += 1
-        if "write" in args.how and where == "end":
+        if args.how in AT_WRITES and where == "end":
             return
 
 
@@ -239,7 +265,7 @@ def table(args: argparse.Namespace) -> int:
 def arguments() -> argparse.Namespace:
     """What the caller wants."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("how", choices=("kill", "term", "kill-write", "write", "disk"))
+    parser.add_argument("how", choices=(*AT_RANDOM, *AT_WRITES, "disk"))
     parser.add_argument("--times", type=int, default=50)
     parser.add_argument("--model", default="geometric")
     parser.add_argument("--frames", type=int, default=5)

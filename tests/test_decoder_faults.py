@@ -142,6 +142,18 @@ def test_an_image_that_ends_the_decoder_is_one_line_and_the_next_is_read(
     decoder.rest()
 
 
+def test_what_a_library_prints_while_it_decodes_is_no_answer(tmp_path, monkeypatch):
+    loud = "d.read_image = lambda p: os.write(1, b'warning: odd') and read(p); d.serve()"
+    start = "import sys; sys.path[:] = {path!r}; import os, dpm_cli.video.image_decoder as d"
+    monkeypatch.setattr(image_decoder, "_START", f"{start}; read = d.read_image; {loud}")
+    picture = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    decoder = image_decoder.ImageDecoder()
+    read = decoder.read(tmp_path / "a.png", Area(0, 0, 30, 20), (20, 30))
+    assert np.array_equal(read, picture)
+    decoder.rest()
+
+
 def test_a_slow_reader_is_no_fault_of_the_decoder(video, monkeypatch):
     info = probe(video)
     monkeypatch.setenv("DPM_DECODE_TIMEOUT", "60")

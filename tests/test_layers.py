@@ -8,7 +8,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "dpm_cli"
 
 LAYERS: list[set[str]] = [
-    {"errors", "outputs", "knobs", "version", "ahead"},
+    {"errors", "outputs", "knobs", "version", "ahead", "ram"},
     {"progress", "files", "devices"},
     {"config", "checked_array", "picture_limit"},
     {"structures"},

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 from dpm_cli.align import Passes, align
 from dpm_cli.geometry.procrustes import fit_similarity
 from dpm_cli.geometry.rigid import transform
-from dpm_cli.passes.loops import LEAST_GAP, find_loops, most_loops, with_loops
+from dpm_cli.passes.loops import LEAST_GAP, find_loops, key_step, most_loops, with_loops
 from dpm_cli.passes.pairs import pair_graph
 
 SIZE = (64, 96)
@@ -65,6 +65,16 @@ def test_a_camera_that_comes_back_is_recognised_and_nothing_else():
     assert np.array_equal(loops, find_loops(walk, one_shot(walk)))
     cut = np.repeat([0, 1], 72)
     assert not len(find_loops(walk, cut)), "shots share no place"
+
+
+def test_very_long_shots_get_fewer_keyframes_and_their_loops_stay_far(monkeypatch):
+    assert [key_step(n) for n in (10, 32_000, 32_001, 108_000)] == [8, 8, 9, 27]
+    monkeypatch.setattr("dpm_cli.passes.loops._MOST_KEYFRAMES", 12)
+    walk = Walk(there_and_back(144, 9.0))
+    loops = find_loops(walk, one_shot(walk))
+    assert len(loops)
+    assert not (loops % 12).any()
+    assert ((loops[:, 1] - loops[:, 0]) >= LEAST_GAP).all()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Memory that ends: less at a time, then the CPU, then one line; and budgets that the user sets."""
 
+from itertools import pairwise
+
 import imageio.v3 as iio
 import numpy as np
 import pytest
@@ -11,9 +13,10 @@ from dpm_cli.config import ReconstructSettings, parse_memory
 from dpm_cli.devices import is_out_of_memory, used_memory_bytes
 from dpm_cli.errors import InterruptedRunError, MemoryExhaustedError, UsageError
 from dpm_cli.files import reads
+from dpm_cli.matching.matcher import MatchingRoom
 from dpm_cli.passes.engine import FeatureCache
 from dpm_cli.pipeline import compute, memory, reconstruct
-from dpm_cli.pipeline.memory import plan_memory
+from dpm_cli.pipeline.memory import Task, over_budget, plan_memory
 from dpm_cli.predictors import LOADERS
 from dpm_cli.sequence import read_manifest
 from dpm_cli.workshop.synthetic import render_clip, scene_seed
@@ -120,37 +123,77 @@ def test_at_the_end_of_the_road_one_line_says_what_helps(photos, gpu, tmp_path, 
         reconstruct(str(photos), tmp_path / "b", SETTINGS)
 
 
-def test_a_smaller_budget_gives_the_same_bytes(photos, gpu, tmp_path):
-    few = memory.plan_memory(
-        used_memory_bytes() + 260 * 2**20, CPU, OraclePredictor.info, SIZE, batch_size=4
-    )
-    assert (
-        few.features_bytes
-        < memory.plan_memory(None, CPU, OraclePredictor.info, SIZE).features_bytes
-    )
-    tight = used_memory_bytes() + 260 * 2**20
+def test_a_smaller_budget_gives_the_same_bytes_and_says_what_was_chosen(photos, gpu, tmp_path):
+    tight = used_memory_bytes() + 250 * 2**20
+    heard = Notes()
     for name, most in (("free", None), ("tight", tight)):
         settings = ReconstructSettings(**{**vars(SETTINGS), "max_memory": most})
-        reconstruct(str(photos), tmp_path / name, settings)
+        reconstruct(str(photos), tmp_path / name, settings, reporter=heard)
     assert arrays(tmp_path / "free") == arrays(tmp_path / "tight")
+    (said,) = [line for line in heard.lines if line.startswith("memory: about")]
+    assert f" of {-(-tight // 2**20)}M (pairs at a time: 4," in said
+
+
+def task(size, **more) -> Task:
+    return Task(
+        **{"size": size, "source_size": size, "grid_points": 10**6, "matches": True, **more}
+    )
 
 
 def test_plans_shrink_with_the_budget_and_say_what_is_too_little(monkeypatch):
     monkeypatch.setattr(memory, "free_memory_bytes", lambda device: 2**36)
     monkeypatch.setattr(memory, "used_memory_bytes", lambda: 2**29)
     monkeypatch.setattr("os.cpu_count", lambda: 8)
-    info, size = OraclePredictor.info, (1080, 1920)
-    plans = [plan_memory(most, CPU, info, size) for most in (None, 24 * 2**30, 8 * 2**30)]
-    assert [p.batch_size for p in plans[::2]] == [4, 1]
-    assert [p.workers for p in plans[::2]] == [4, 1]
-    assert plans[0].features_bytes > plans[1].features_bytes > plans[2].features_bytes
-    assert plans[1].total_bytes <= 24 * 2**30
-    assert plans[2].total_bytes <= 8 * 2**30
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    info, whole = OraclePredictor.info, task((1080, 1920))
+    budgets = [None, *(n * 2**30 for n in (24, 16, 12, 8, 7))]
+    plans = [plan_memory(most, CPU, info, whole) for most in budgets]
+    for before, after in pairwise(plans):
+        for name in ("batch_size", "workers", "total_bytes"):
+            assert getattr(before, name) >= getattr(after, name), name
+        assert before.matching.threads >= after.matching.threads
+    for plan, most in zip(plans[1:], budgets[1:], strict=True):
+        assert plan.total_bytes <= most
+    first, last = plans[0], plans[-1]
+    assert (first.batch_size, first.matching, first.workers) == (4, MatchingRoom(8, 16, 64), 4)
+    assert (last.batch_size, last.matching) == (1, MatchingRoom(1, 2, 8))
+    assert [p.short for p in (first, last)] == [False, True]
     with pytest.raises(MemoryExhaustedError, match=r"--max-memory 512M: at 1920x1080 .* or more"):
-        plan_memory(2**29, CPU, info, size)
-    assert plan_memory(None, GPU, info, size).batch_size == 8
-    assert plan_memory(16 * 2**30, GPU, info, size).batch_size == 2
-    assert plan_memory(16 * 2**30, GPU, info, size, batch_size=3).batch_size == 3
+        plan_memory(2**29, CPU, info, whole)
+    assert plan_memory(None, GPU, info, whole).batch_size == 8
+    assert plan_memory(16 * 2**30, GPU, info, whole).batch_size == 2
+    settled = task((1080, 1920), batch_size=3)
+    assert plan_memory(16 * 2**30, GPU, info, settled).batch_size == 3
+
+
+def test_a_budget_that_was_not_kept_is_said():
+    assert over_budget(None, 2**40) is None
+    assert over_budget(2**30, 2**30) is None
+    said = over_budget(2**30, 2**30 + 1)
+    assert said == "--max-memory 1024M was not kept: this process has taken 1025M"
+
+
+def test_windows_follow_the_memory_that_is_free(monkeypatch):
+    monkeypatch.setattr(memory, "used_memory_bytes", lambda: 2**29)
+    info, size = OraclePredictor.info, (294, 518)
+    found = []
+    for free in (2**36, 2**33, 2**32, 2**20):
+        monkeypatch.setattr(memory, "free_memory_bytes", lambda device, free=free: free)
+        found.append(plan_memory(None, GPU, info, task(size, window=24)).window)
+    assert found[0] == 24
+    assert found == sorted(found, reverse=True)
+    assert found[-1] == 2
+    assert plan_memory(None, GPU, info, task(size, window=9, window_settled=True)).window == 9
+
+
+def test_the_least_plan_of_a_long_clip_has_its_alignment(monkeypatch):
+    monkeypatch.setattr(memory, "free_memory_bytes", lambda device: 2**36)
+    monkeypatch.setattr(memory, "used_memory_bytes", lambda: 2**29)
+    totals = [
+        plan_memory(None, CPU, OraclePredictor.info, task((96, 160), grid_points=n)).total_bytes
+        for n in (10**5, 10**8)
+    ]
+    assert totals[1] > totals[0] + 2**30
 
 
 def test_features_are_dropped_when_they_are_too_many_bytes(truth):

@@ -115,18 +115,24 @@ def test_status_tells_still_turning_and_moving_cameras():
     flows = torch.stack((torch.zeros_like(turning), turning, turning + parallax))
     weight = torch.ones(3, height, width)
     focal = torch.full((3,), f / half)
-    assert camera_status(flows, weight, focal) == ("still", "rotation", "ok")
+    exact = torch.zeros_like(weight)
+    assert camera_status(flows, exact, weight, focal) == ("still", "rotation", "ok")
     rays = (
         torch.stack((x / f, y / f, torch.ones_like(x)), -1)
         @ so3_exp(torch.tensor((0.15, 0.08, 0.05))).T
     )
     far = (rays[..., :2] / rays[..., 2:] * f - torch.stack((x, y), -1))[None]
-    assert camera_status(far, weight[:1], focal[:1]) == ("rotation",)
+    assert camera_status(far, exact[:1], weight[:1], focal[:1]) == ("rotation",)
     mover = torch.zeros(1, height, width, 2)
     mover[:, :, :90] = 5.0
     static = torch.ones(1, height, width)
     static[:, :, :90] = 0.02
-    assert camera_status(mover, static, focal[:1]) == ("still",)
+    assert camera_status(mover, exact[:1], static, focal[:1]) == ("still",)
+    shaky = flows + 0.2 * torch.randn(flows.shape, generator=torch.Generator().manual_seed(0))
+    assert camera_status(shaky, exact, weight, focal) == ("ok", "ok", "ok")
+    known = torch.full_like(weight, 0.2)
+    assert camera_status(shaky, known, weight, focal) == ("still", "rotation", "ok")
+    assert camera_status(flows, 50 * known, weight, focal)[2] == "ok", "movement beyond a third px"
 
 
 def test_calibrated_confidence_is_one_over_the_error():

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import cv2
 import imageio.v3 as iio
 import numpy as np
 import pytest
@@ -10,9 +11,14 @@ import torch
 from oracle import OraclePredictor
 
 from dpm_cli.config import ReconstructSettings
+from dpm_cli.matching.common import common_share
+from dpm_cli.matching.measure import measure_flow
+from dpm_cli.matching.picture import Picture
 from dpm_cli.passes.finite import finite_prediction
+from dpm_cli.passes.unmatched import UNMATCHED
 from dpm_cli.pipeline import reconstruct
 from dpm_cli.pipeline.align_run import _matched_notes
+from dpm_cli.pipeline.quality import unexplained
 from dpm_cli.predictors import LOADERS
 from dpm_cli.sequence import read_manifest
 from dpm_cli.structures import PairPrediction
@@ -152,7 +158,7 @@ def dull(images: list[np.ndarray], kind: str) -> list[np.ndarray]:
         ("duplicates", "repeat the picture"),
         ("black", "no frame of the clip shows a picture"),
         ("flat", "no frame of the clip shows a picture"),
-        ("all moving", "no parallax to rest on"),
+        ("all moving", "nothing in common"),
         ("turning", ""),
         ("one black", "frames 1 show no picture"),
     ],
@@ -172,6 +178,75 @@ def test_pairs_that_share_hardly_anything_are_counted():
     weight = np.zeros((3, 2, 4, 5), np.float32)
     weight[0] = 0.5
     weight[1, :, :2, 0] = 1
-    assert _matched_notes(weight[:2]) == []
-    (note,) = _matched_notes(weight)
+    chunks = {"flow_weight": weight, "status": np.array(["ok", "ok", "ok"])}
+    assert _matched_notes({k: v[:2] for k, v in chunks.items()}) == []
+    (note,) = _matched_notes(chunks)
     assert note.startswith("in 1 of 3 pairs hardly anything")
+    assert _matched_notes({**chunks, "status": np.array(["ok", "ok", UNMATCHED])}) == []
+
+
+def blotches(seed: int, blur: float, size=SIZE) -> np.ndarray:
+    values = np.random.default_rng(seed).normal(size=(*size, 3)).astype(np.float32)
+    values = cv2.GaussianBlur(values, (0, 0), blur)
+    return np.clip(128 + 50 * values / values.std(), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("make", [noise, lambda s: blotches(s, 1), lambda s: blotches(s, 4)])
+def test_images_of_noise_have_nothing_in_common_and_shifted_ones_have_all(make):
+    def share(first, second):
+        flow = measure_flow(Picture(first), Picture(second))
+        return common_share(np.stack((first, second)), np.stack(flow))
+
+    assert share(make(1), make(2)) < 0.27
+    whole = blotches(3, 4, (60, 80)).astype(np.float32) + 2 * np.random.default_rng(0).normal(
+        size=(60, 80, 3)
+    )
+    whole = whole.clip(0, 255).astype(np.uint8)
+    assert share(whole[:48, :64].copy(), whole[2:50, 3:67].copy()) > 0.9
+
+
+def test_where_there_is_no_texture_nothing_contradicts_the_flow():
+    flat = np.full((2, *SIZE, 3), 90, np.uint8)
+    assert common_share(flat, np.full((2, *SIZE, 2), 7.0, np.float32)) == 1.0
+
+
+@pytest.mark.parametrize("model", ["geometric", "dpm-mini"])
+def test_of_frames_with_nothing_in_common_nothing_is_claimed(tmp_path, model):
+    # Noise has the same colours in every frame, so these are no cuts.
+    photos = write_photos(tmp_path / "photos", [noise(t) for t in range(FRAMES)])
+    settings = ReconstructSettings(model=model, device="cpu", formats=(), pairs="1", prior="none")
+    sequence = reconstruct(str(photos), tmp_path / "run", settings)
+    notes = manifest_of(tmp_path / "run")["notes"]
+    assert any("in 2 of 2 pairs the frames have nothing in common" in note for note in notes)
+    assert any("cameras are unknown" in note for note in notes)
+    assert sequence.camera_ok.tolist() == [True, False, False]
+    np.testing.assert_array_equal(sequence.cam2world, np.tile(np.eye(4), (FRAMES, 1, 1)))
+    assert sequence.arrays("confidence").max() <= 1
+    assert not (sequence.arrays("dynamic") > 0.5).any()
+    assert not sequence.arrays("flow_fwd_valid").any()
+
+
+def test_mini_tells_a_still_camera_too(truth, tmp_path):
+    photos = write_photos(tmp_path / "photos", dull(pictures(truth), "still"))
+    settings = ReconstructSettings(model="dpm-mini", device="cpu", formats=(), pairs="1")
+    reconstruct(str(photos), tmp_path / "run", settings)
+    notes = manifest_of(tmp_path / "run")["notes"]
+    assert any("the camera stands still" in note for note in notes)
+
+
+def test_a_frame_that_stands_alone_is_not_called_a_still_camera(tmp_path):
+    photos = write_photos(tmp_path / "photos", [blotches(1, 4)] * 2)
+    settings = ReconstructSettings(model="geometric", device="cpu", formats=())
+    reconstruct(str(photos), tmp_path / "run", settings)
+    notes = manifest_of(tmp_path / "run")["notes"]
+    assert any("1 frame stands alone" in note for note in notes)
+    assert not any("does not move" in note for note in notes)
+
+
+def test_motion_that_no_still_world_explains_is_said_and_a_still_camera_is_not_blamed():
+    quality = {"still_residual_px": 0.9, "flow_px": 1.0}
+    assert unexplained(quality) is None, "a still camera's flow is its noise"
+    assert unexplained({"still_residual_px": 1.4, "flow_px": 6.0}) is None
+    said = unexplained({"still_residual_px": 3.4, "flow_px": 6.0})
+    assert said is not None
+    assert "motion of 6.0 px by 3.4 px" in said

@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, ClassVar
 
 import imageio.v3 as iio
 import numpy as np
@@ -6,13 +6,14 @@ import pytest
 import torch
 from oracle import OraclePredictor
 from truth_arrays import sequence_arrays
+from video_files import Notes
 
 from dpm_cli.config import ReconstructSettings
 from dpm_cli.errors import UsageError
 from dpm_cli.passes.windows import plan_windows, predict_windows, window_graph, window_size
 from dpm_cli.pipeline import reconstruct
 from dpm_cli.predictors import LOADERS
-from dpm_cli.sequence import Sequence4D
+from dpm_cli.sequence import Sequence4D, read_manifest
 from dpm_cli.structures import Clip, WindowPrediction
 from dpm_cli.workshop.synthetic import render_clip, scene_seed
 
@@ -76,13 +77,14 @@ def prepared(truth):
 
 def test_pairs_of_a_window_are_the_pairs(truth):
     graph = window_graph(np.zeros(FRAMES, int), FRAMES)
-    (chunk,) = predict_windows(Reader(truth), graph, prepared(truth), device=CPU)
+    chunks = list(predict_windows(Reader(truth), graph, prepared(truth), device=CPU, batch_size=4))
+    assert [c.start for c in chunks] == list(range(0, len(graph.pairs), 4))
+    assert [c.stop for c in chunks[:-1]] == [c.start for c in chunks[1:]]
+    points = torch.cat([c.prediction.points for c in chunks])
     for row, (i, j) in enumerate(graph.pairs):
         exact = truth.pair(int(i), int(j))
         valid = exact.valid[0]
-        assert torch.allclose(
-            chunk.prediction.points[row][valid], exact.points[0][valid], atol=1e-4
-        )
+        assert torch.allclose(points[row][valid], exact.points[0][valid], atol=1e-4)
 
 
 def test_windows_cover_the_clip_overlap_and_stay_inside_shots():
@@ -100,14 +102,18 @@ def test_windows_cover_the_clip_overlap_and_stay_inside_shots():
         assert rows.max() < window.frames.stop
 
 
-def test_a_finished_window_is_skipped(truth):
+def test_what_is_finished_of_the_windows_is_skipped(truth):
     graph = window_graph(np.zeros(FRAMES, int), 4)
-    done = [(graph.windows[0].start, graph.windows[0].stop)]
-    chunks = predict_windows(Reader(truth), graph, prepared(truth), device=CPU, done=done)
-    assert next(chunks).start == graph.windows[1].start
+    first, second = graph.windows[:2]
+    done = [(first.start, first.stop), (second.start, second.start + 2)]
+    oracle = prepared(truth)
+    chunks = predict_windows(Reader(truth), graph, oracle, device=CPU, batch_size=2, done=done)
+    assert next(chunks).start == second.start + 2
 
 
-@pytest.mark.parametrize(("text", "size"), [("window:8", 8), ("auto", None), ("1,2", None)])
+@pytest.mark.parametrize(
+    ("text", "size"), [("window:8", 8), ("window", 24), ("auto", None), ("1,2", None)]
+)
 def test_the_option(text, size):
     assert window_size(text) == size
 
@@ -118,7 +124,9 @@ def test_wrong_windows_and_predictors_are_usage_errors(truth):
             window_size(text)
     graph = window_graph(np.zeros(3, int), 3)
     with pytest.raises(UsageError, match="vdpm"):
-        list(predict_windows(Reader(truth), graph, OraclePredictor(truth), device=CPU))
+        list(
+            predict_windows(Reader(truth), graph, OraclePredictor(truth), device=CPU, batch_size=1)
+        )
 
 
 def test_windows_of_other_scales_become_one_world(truth, tmp_path, monkeypatch):
@@ -138,6 +146,41 @@ def test_windows_of_other_scales_become_one_world(truth, tmp_path, monkeypatch):
         reference.cam2world[:, :3, 3],
         atol=0.01 * path,
     )
+
+
+class CrampedWindows(WindowOracle):
+    """Has no room for more than two frames at once."""
+
+    asked: ClassVar[list[int]] = []
+
+    def predict_window(self, features):
+        frames = len(features["frame"])
+        self.asked.append(frames)
+        if frames > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        return super().predict_window(features)
+
+
+@pytest.mark.parametrize("pairs", ["window", "window:6"])
+def test_windows_get_smaller_when_memory_ends_and_that_is_said(truth, tmp_path, monkeypatch, pairs):
+    monkeypatch.setitem(LOADERS, "window", lambda weights, device, dtype: CrampedWindows(truth))
+    monkeypatch.setattr(CrampedWindows, "asked", [])
+    (tmp_path / "clip").mkdir()
+    for t, image in enumerate(Reader(truth).images):
+        iio.imwrite(tmp_path / "clip" / f"{t}.png", image)
+    settings = ReconstructSettings(
+        model="window", device="cpu", pairs=pairs, formats=(), prior="none", batch_size=2
+    )
+    heard = Notes()
+    sequence = reconstruct(str(tmp_path / "clip"), tmp_path / "run", settings, reporter=heard)
+    assert sequence.camera_ok.all()
+    halves = [n.rsplit(" ", 2)[-2] for n in heard.lines if "going on with windows of" in n]
+    assert halves == (["12", "6", "3", "2"] if pairs == "window" else ["3", "2"])
+    assert CrampedWindows.asked[-6:] == [2] * 6, "seven frames, overlapping by one"
+    manifest = read_manifest(tmp_path / "run")
+    assert manifest is not None
+    assert manifest["window"] == 2
+    assert manifest["pairs"] == 6
 
 
 def test_windows_of_a_clip_cover_it_and_are_full():

@@ -9,6 +9,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from threading import Lock
 
 import numpy as np
@@ -22,21 +23,33 @@ from dpm_cli.matching.picture import Picture
 from dpm_cli.matching.user_flow import UserFlow
 from dpm_cli.structures import FrameReader
 
-_PICTURES = 24
+PICTURES = 24
 """Pictures kept with their features: more than the frames that one batch of pairs spans."""
-_STEPS = 64
-"""Flows between neighbours that are kept."""
-_AHEAD = 2
-"""Pairs a thread measures before they are asked for: memory for time."""
 FARTHEST_CHAIN = 8
 """Frames apart beyond which flow is not composed: errors add up, and what is hidden on the way is lost."""
+MOST_STEPS = 64
+"""Flows between neighbours that are worth keeping."""
+AHEAD = 2
+"""Pairs a thread measures before they are asked for, where there is room: memory for time."""
+
+
+@dataclass(frozen=True)
+class MatchingRoom:
+    """How much a matcher does and keeps at a time: memory for time, the flow is the same."""
+
+    threads: int
+    """Pairs that are measured beside each other."""
+    ahead: int
+    """Pairs that are measured before they are asked for."""
+    steps: int = MOST_STEPS
+    """Flows between neighbours that are kept."""
 
 
 class Matcher:
     """Measures flow; holds what was measured of single pictures and of neighbours."""
 
     def __init__(self, workers: int):
-        self.workers = workers
+        self.room = MatchingRoom(workers, AHEAD * workers)
         self._thorough = False
         self.given: UserFlow | None = None
         self._pool = ThreadPoolExecutor(workers)
@@ -46,6 +59,17 @@ class Matcher:
         self._lock = Lock()
         self._pictures: OrderedDict[int, Picture] = OrderedDict()
         self._steps: OrderedDict[int, Both] = OrderedDict()
+
+    @property
+    def workers(self) -> int:
+        """Pairs that are measured beside each other."""
+        return self.room.threads
+
+    def make_do_with(self, room: MatchingRoom) -> None:
+        """Do and keep no more than `room` from now on; what was kept is forgotten."""
+        self.begin(None)
+        self._pool.shutdown()
+        self._pool, self.room = ThreadPoolExecutor(room.threads), room
 
     def begin(self, frames: FrameReader | None) -> None:
         """Forget what was, and take pairs to be of this clip; None: of no clip.
@@ -90,7 +114,7 @@ class Matcher:
 
     def _go_ahead(self, asked: set[tuple[int, int]]) -> None:
         """Start on the next planned pairs."""
-        while self._planned and len(self._started) < _AHEAD * self.workers:
+        while self._planned and len(self._started) < self.room.ahead:
             row = self._planned.pop()
             if row not in asked:
                 self._started[row] = self._pool.submit(self._read_flow, *row)
@@ -125,7 +149,7 @@ class Matcher:
         with self._lock:
             self._steps[t] = known
             self._steps.move_to_end(t)
-            while len(self._steps) > _STEPS:
+            while len(self._steps) > self.room.steps:
                 self._steps.popitem(last=False)
         return known
 
@@ -135,6 +159,6 @@ class Matcher:
         with self._lock:
             picture = self._pictures.pop(key, None) or Picture(image)
             self._pictures[key] = picture
-            while len(self._pictures) > _PICTURES:
+            while len(self._pictures) > PICTURES:
                 self._pictures.popitem(last=False)
         return picture

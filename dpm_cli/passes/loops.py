@@ -17,6 +17,8 @@ from dpm_cli.structures import FrameReader
 
 KEY_STEP = 8
 """Frames between keyframes."""
+_MOST_KEYFRAMES = 4000
+"""Of a shot; longer ones get a wider step, because every keyframe is compared with every other."""
 LEAST_GAP = 48
 """Frames apart from which a pair is a loop; nearer ones are joined by strides."""
 _THUMBNAIL = (18, 32)
@@ -77,11 +79,17 @@ def with_loops(pairs: np.ndarray, loops: np.ndarray) -> np.ndarray:
     return np.array(sorted(both, key=lambda p: (p[1], -p[0])), np.int64).reshape(-1, 2)
 
 
+def key_step(frames: int) -> int:
+    """Frames between the keyframes of a shot of so many."""
+    return max(KEY_STEP, -(-frames // _MOST_KEYFRAMES))
+
+
 def _loops_of_shot(
     frames: FrameReader, shown: np.ndarray, reporter: Reporter
 ) -> list[tuple[int, int]]:
-    keys = _keyframes(frames, shown[::KEY_STEP], reporter)
-    candidates = _candidates(keys)
+    step = key_step(len(shown))
+    keys = _keyframes(frames, shown[::step], reporter)
+    candidates = _candidates(keys, step)
     features = _FeatureStore(frames)
     support: list[tuple[int, int, int]] = []
     with reporter.task("loops", len(candidates)) as advance:
@@ -107,7 +115,9 @@ def _keyframes(frames: FrameReader, numbers: np.ndarray, reporter: Reporter) -> 
             windows.append(nine)
             advance()
     centre, nine = np.stack(centres), np.stack(windows)
-    alike = np.stack([centre @ nine[:, k].T for k in range(9)]).max(0)
+    alike = centre @ nine[:, 0].T
+    for k in range(1, 9):
+        np.maximum(alike, centre @ nine[:, k].T, out=alike)
     return _Keyframes(numbers, np.maximum(alike, alike.T))
 
 
@@ -127,10 +137,10 @@ def _windows(image: np.ndarray) -> np.ndarray:
     return nine / np.maximum(np.linalg.norm(nine, axis=1, keepdims=True), 1e-3)
 
 
-def _candidates(keys: _Keyframes) -> list[tuple[int, int]]:
-    """Pairs of keyframe numbers i < j that may show one place, the most alike of each j."""
+def _candidates(keys: _Keyframes, step: int) -> list[tuple[int, int]]:
+    """Pairs of keyframe numbers i < j that may show one place, the most alike of each j; `step` frames lie between."""
     found = []
-    gap = -(-LEAST_GAP // KEY_STEP)
+    gap = -(-LEAST_GAP // step)
     for j in range(gap, len(keys.frames)):
         alike = keys.alike[j, : j - gap + 1].copy()
         # The least that either end is like anything between them.

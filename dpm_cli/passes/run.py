@@ -15,6 +15,7 @@ from dpm_cli.passes.engine import Chunk, predict_pairs
 from dpm_cli.passes.finite import finite_prediction
 from dpm_cli.passes.pairs import pair_graph
 from dpm_cli.passes.store import DensePass, PassStore
+from dpm_cli.passes.unmatched import without_unmatched
 from dpm_cli.passes.user_masks import UserMasks
 from dpm_cli.passes.windows import WindowGraph, predict_windows, window_graph, window_size
 from dpm_cli.predictors.protocol import MeasuresFlow, Predictor
@@ -35,9 +36,9 @@ class PairGraph:
 PassGraph = PairGraph | WindowGraph
 
 
-def pass_graph(shot: np.ndarray, graph: str) -> PassGraph:
-    """The passes of a clip with shots (T,) for the value of `--pairs`."""
-    size = window_size(graph)
+def pass_graph(shot: np.ndarray, graph: str, window: int | None = None) -> PassGraph:
+    """The passes of a clip with shots (T,) for the value of `--pairs`, or of windows of `window` frames."""
+    size = window or window_size(graph)
     return PairGraph(pair_graph(shot, graph)) if size is None else window_graph(shot, size)
 
 
@@ -90,7 +91,9 @@ def run_passes(
     with reporter.task("pairs", len(graph.pairs)) as advance:
         advance(sum(stop - start for start, stop in done))
         if isinstance(graph, WindowGraph):
-            chunks = predict_windows(clip.frames, graph, predictor, device=device, done=done)
+            chunks = predict_windows(
+                clip.frames, graph, predictor, device=device, batch_size=batch_size, done=done
+            )
         else:
             chunks = predict_pairs(
                 clip.frames,
@@ -113,6 +116,8 @@ def run_passes(
             reduction = reduce_pair(
                 prediction, None if K is None else K[:, 0], None if K is None else K[:, 1]
             )
+            if prediction.flow is not None:
+                reduction = without_unmatched(reduction, clip.frames, rows)
             _store(store, chunk.start, rows, reduction, not_finite, spacing)
             return len(rows)
 
@@ -143,6 +148,12 @@ def _per_view(intrinsics: np.ndarray, rows: np.ndarray) -> torch.Tensor:
         else np.broadcast_to(intrinsics, (*rows.shape, 3, 3))
     )
     return torch.from_numpy(np.ascontiguousarray(every))
+
+
+def grid_points(size: tuple[int, int], passes: int) -> int:
+    """Grid points of both views of so many passes."""
+    spacing = grid_spacing(size, passes)
+    return 2 * passes * (-(-size[0] // spacing)) * (-(-size[1] // spacing))
 
 
 def grid_spacing(size: tuple[int, int], passes: int) -> int:

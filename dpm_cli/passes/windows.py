@@ -1,10 +1,12 @@
 """Windows of frames become passes: a multi-view predictor sees S frames at once, the rest of dpm sees its pairs.
 
 The pairs of a window come from one prediction, moved into the frame of each pair's first camera by the window's own
-cameras. Windows of one shot overlap; the alignment joins them like any other passes that share frames. A window is
-predicted in the precision that its predictor sets, and is not made smaller when memory ends.
+cameras, and leave a few at a time. Windows of one shot overlap; the alignment joins them like any other passes that
+share frames. A window is predicted in the precision that its predictor sets; when memory ends, smaller windows of the
+whole clip are the caller's business.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -20,11 +22,13 @@ from dpm_cli.passes.pairs import pair_graph
 from dpm_cli.predictors.protocol import Features, Predictor
 from dpm_cli.structures import FrameReader, PairPrediction, WindowPrediction
 
-_PREFIX = "window:"
+MOST_FRAMES = 24
+"""Of a window whose size is left to dpm: multi-view networks see so many in training, at most."""
+_WINDOW = re.compile(r"window(:(?P<frames>.*))?")
 
 
 @runtime_checkable
-class WindowPredictor(Protocol):
+class WindowPredictor(Predictor, Protocol):
     """A predictor that can see a window at once."""
 
     def predict_window(self, features: Features) -> WindowPrediction:
@@ -53,10 +57,11 @@ class WindowGraph:
 
 
 def window_size(graph: str) -> int | None:
-    """Frames of a window if `graph` is `window:N`, else None. Raises UsageError for a wrong N."""
-    if not graph.startswith(_PREFIX):
+    """Frames of a window, at most, if `graph` is `window` or `window:N`, else None. Raises UsageError for a wrong N."""
+    if (found := _WINDOW.fullmatch(graph)) is None:
         return None
-    text = graph.removeprefix(_PREFIX)
+    if (text := found["frames"]) is None:
+        return MOST_FRAMES
     if not text.isdigit() or int(text) < 2:
         raise UsageError(f"--pairs {graph}: give a number of frames of at least 2")
     return int(text)
@@ -93,32 +98,43 @@ def predict_windows(
     predictor: Predictor,
     *,
     device: torch.device,
+    batch_size: int,
     done: Sequence[tuple[int, int]] = (),
 ) -> Iterator[Chunk]:
-    """One chunk a window, in order; windows whose rows are in `done` are skipped.
+    """Chunks of at most `batch_size` pairs of one window, in order; rows in `done` are left out.
 
     Raises:
         UsageError: the predictor sees pairs only.
         MemoryExhaustedError: a window does not fit.
     """
     if not isinstance(predictor, WindowPredictor):
-        raise UsageError(
-            f"--pairs window:N: {predictor.info.name} sees pairs only; use --model vdpm"
-        )
+        raise UsageError(f"--pairs window: {predictor.info.name} sees pairs only; use --model vdpm")
+    finished = {row for start, stop in done for row in range(start, stop)}
     for window in graph.windows:
-        if (window.start, window.stop) in done:
+        starts = range(window.start, window.stop, batch_size)
+        missing = [start for start in starts if start not in finished]
+        if not missing:
             continue
-        images = to_tensor(frames.read(list(window.frames)), device)
-        try:
-            prediction = predictor.predict_window(predictor.encode(images))
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise MemoryExhaustedError(
-                f"out of memory for a window of {len(window.frames)} frames: use a smaller --pairs window:N or --size"
-            ) from None
-        rows = graph.pairs[window.start : window.stop] - window.frames.start
-        yield Chunk(window.start, window.stop, pairs_of_window(prediction, rows))
+        prediction = _predict(frames, window, predictor, device)
+        for start in missing:
+            stop = min(start + batch_size, window.stop)
+            rows = graph.pairs[start:stop] - window.frames.start
+            yield Chunk(start, stop, pairs_of_window(prediction, rows))
+
+
+def _predict(
+    frames: FrameReader, window: WindowPass, predictor: WindowPredictor, device: torch.device
+) -> WindowPrediction:
+    images = to_tensor(frames.read(list(window.frames)), device)
+    try:
+        return predictor.predict_window(predictor.encode(images))
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    # Not in the handler: the error holds what has filled the memory.
+    raise MemoryExhaustedError(
+        f"out of memory for a window of {len(window.frames)} frames: use a smaller --size or --device cpu"
+    )
 
 
 def pairs_of_window(window: WindowPrediction, rows: np.ndarray) -> PairPrediction:

@@ -11,6 +11,7 @@ from dpm_cli.focal.flows import believable, freedom, refined, refined_note
 from dpm_cli.passes.fusion import AlignedPasses
 from dpm_cli.passes.run import grid_spacing
 from dpm_cli.passes.store import PassStore
+from dpm_cli.passes.unmatched import UNMATCHED
 from dpm_cli.progress import Reporter
 from dpm_cli.structures import Cameras, Clip
 
@@ -63,8 +64,7 @@ def align_run(
         reach=reach,
     )
     numbers = _number_notes(chunks["not_finite"])
-    matched = _matched_notes(chunks["flow_weight"])
-    notes = [*numbers, *_status_notes(passes.status), *matched, *found.notes]
+    notes = [*numbers, *_status_notes(passes), *_matched_notes(chunks), *found.notes]
     for note in notes:
         reporter.note(note)
     flows = _flows(chunks, clip.size)
@@ -161,9 +161,10 @@ def _number_notes(not_finite: np.ndarray) -> list[str]:
     ]
 
 
-def _matched_notes(flow_weight: np.ndarray) -> list[str]:
-    """One line where hardly a pixel of some passes is seen in the other frame and stands still; (E, 2, h, w) 0..1."""
-    few = flow_weight.mean((1, 2, 3)) < _HARDLY
+def _matched_notes(chunks: dict[str, np.ndarray]) -> list[str]:
+    """One line where hardly a pixel of some matched passes is seen in the other frame and stands still."""
+    few = chunks["flow_weight"].mean((1, 2, 3)) < _HARDLY
+    few &= chunks["status"] != UNMATCHED
     if not few.any():
         return []
     return [
@@ -172,16 +173,22 @@ def _matched_notes(flow_weight: np.ndarray) -> list[str]:
     ]
 
 
-def _status_notes(status: np.ndarray) -> list[str]:
+def _status_notes(passes: Passes) -> list[str]:
     """One line for each kind of pass that could not know its depth."""
+    alone = passes.pairs[:, 0] == passes.pairs[:, 1]
+    status = passes.status[~alone]
     meaning = {
+        UNMATCHED: "the frames have nothing in common: no camera, and depth is a guess without confidence",
         "still": "the camera does not move: depth is a guess with low confidence",
         "rotation": "the camera only turns: depth is a guess with low confidence",
         "untextured": "there is nothing to match",
         "empty": "there was no usable estimate",
     }
     counts = {word: int((status == word).sum()) for word in meaning}
-    return [
+    count = int(alone.sum())
+    who = "1 frame stands" if count == 1 else f"{count} frames stand"
+    lone = [f"{who} alone: depth is a guess with low confidence"] if count else []
+    return lone + [
         f"in {count} of {len(status)} pairs {meaning[word]}"
         for word, count in counts.items()
         if count

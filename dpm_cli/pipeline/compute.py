@@ -13,7 +13,7 @@ import torch
 from dpm_cli.clip_store import ClipPlan
 from dpm_cli.clip_store.clip import decode_clip
 from dpm_cli.config import ReconstructSettings
-from dpm_cli.devices import peak_memory_bytes
+from dpm_cli.errors import MemoryExhaustedError
 from dpm_cli.focal import FocalEstimate
 from dpm_cli.focal.given import doubts, given_focal, given_intrinsics
 from dpm_cli.geometry.camera import intrinsics_matrix
@@ -35,6 +35,7 @@ from dpm_cli.predictors.protocol import MeasuresFlow, Predictor
 from dpm_cli.prior.focal import with_prior
 from dpm_cli.prior.witness import Witness
 from dpm_cli.progress import Reporter
+from dpm_cli.ram import give_back_ram
 from dpm_cli.sequence import RunWriter
 from dpm_cli.structures import Cameras, Clip
 
@@ -50,7 +51,7 @@ def compute(
     """Everything up to the frames."""
     # First the manifest: a folder that has anything else is nobody's run when the disk is full here.
     writer.write_manifest()
-    job = Job(settings, machine, writer, watch, reporter)
+    job = Job(plan, settings, machine, writer, watch, reporter)
     job.work.mkdir(parents=True, exist_ok=True)
     with watch.time("decode"):
         clip = decode_clip(plan, job.work / "images", reporter)
@@ -73,9 +74,9 @@ def compute(
         name = machine.predictor.info.name
         work = job.work / "motion"
         status = scale["status"] if scale else "arbitrary"
-        workers = job.memory_plan(clip.size).workers
+        give_back_ram()
         fuse_run(
-            *(clip, pictures, aligned, K, masks, witness, workers),
+            *(clip, pictures, aligned, K, masks, witness, job.memory.workers),
             *(name, status, work, writer, reporter),
         )
     cameras, shot = frame_cameras(clip, pictures, aligned, K)
@@ -90,7 +91,6 @@ def compute(
             "flow": _flow_source(settings, machine.predictor),
             **({"scale": scale} if scale else {}),
             "timings_s": dict(watch.seconds),
-            "peak_memory_bytes": peak_memory_bytes(machine.device),
         }
     )
     writer.stage_done("frames")
@@ -121,16 +121,18 @@ def _align(
     settings, clip = job.settings, pictures.clip(whole)
     with job.watch.time("cuts"):
         shot = detect_shots(clip.frames, job.reporter)
+    cuts = []
     if shot[-1]:
         starts = ", ".join(map(str, pictures.shown[np.flatnonzero(np.diff(shot)) + 1]))
-        job.reporter.note(f"{shot[-1] + 1} shots: frames {starts} start new ones")
+        cuts = job.say([f"{shot[-1] + 1} shots: frames {starts} start new ones"])
     graph, closed = _graph(clip, shot, job)
     masks = None if masks is None else masks.take(pictures.shown)
     while True:
-        store, told_focal, said = job.attempt(lambda: _predict(clip, graph, K, masks, prior, job))
+        passes = job.attempt(lambda: _predict(clip, shot, graph, K, masks, prior, job))
+        store, told_focal, said = passes.store, passes.told_focal, [*cuts, *closed, *passes.said]
+        give_back_ram()
         with job.watch.time("align"):
-            aligned = align_run(clip, store, K, told_focal, settings, graph.reach, job.reporter)
-        said = [*closed, *said]
+            aligned = align_run(clip, store, K, told_focal, settings, passes.reach, job.reporter)
         if prior is None:
             return _Found(aligned, None, None, [*said, *aligned.notes])
         with job.watch.time("prior"):
@@ -145,9 +147,21 @@ def _align(
         shutil.rmtree(job.work / "passes")
 
 
+@dataclass(frozen=True, eq=False)
+class _Predicted:
+    """All passes of the clip."""
+
+    store: PassStore
+    told_focal: FocalEstimate | None
+    """The focal length that they were made with, if it had to be found."""
+    reach: int | None
+    """See `PairGraph`."""
+    said: list[str]
+
+
 def _graph(clip: Clip, shot: np.ndarray, job: Job) -> tuple[PassGraph, list[str]]:
     """The pairs, with those that close loops, and what was said of them."""
-    graph = pass_graph(shot, job.settings.pairs)
+    graph = pass_graph(shot, job.settings.pairs, job.memory.window)
     if job.settings.pairs != "auto" or not isinstance(graph, PairGraph):
         return graph, []
     with job.watch.time("loops"):
@@ -163,18 +177,35 @@ def _graph(clip: Clip, shot: np.ndarray, job: Job) -> tuple[PassGraph, list[str]
 
 def _predict(
     clip: Clip,
+    shot: np.ndarray,
     graph: PassGraph,
     K: np.ndarray | None,
     masks: UserMasks | None,
     prior: ClipPrior | None,
     job: Job,
-) -> tuple[PassStore, FocalEstimate | None, list[str]]:
-    """All passes, the focal length that they were made with if it had to be found, and what was said of it."""
-    machine, memory = job.machine, job.memory_plan(clip.size)
-    job.reporter.detail(
-        f"{len(clip)} frames, {len(graph.pairs)} pairs, {memory.batch_size} at a time on {machine.device}"
-    )
-    job.writer.write_manifest({"pairs": len(graph.pairs), "batch_size": memory.batch_size})
+) -> _Predicted:
+    """Every pass, of smaller windows where memory ends."""
+    while True:
+        try:
+            return _predict_graph(clip, graph, K, masks, prior, job)
+        except MemoryExhaustedError:
+            if not job.halve_window():
+                raise
+        graph = pass_graph(shot, job.settings.pairs, job.memory.window)
+
+
+def _predict_graph(
+    clip: Clip,
+    graph: PassGraph,
+    K: np.ndarray | None,
+    masks: UserMasks | None,
+    prior: ClipPrior | None,
+    job: Job,
+) -> _Predicted:
+    machine, memory = job.machine, job.memory
+    frozen = {"pairs": len(graph.pairs), "batch_size": memory.batch_size}
+    job.writer.write_manifest(frozen | ({"window": memory.window} if memory.window else {}))
+    job.reporter.detail(f"{len(clip)} frames, {len(graph.pairs)} pairs, on {machine.device}")
     told_focal = _prepare(clip, K, prior, job)
     told = told_focal.note(clip.size[1]) if told_focal else None
     said = job.say([told] if told else [])
@@ -192,7 +223,7 @@ def _predict(
             features_bytes=memory.features_bytes,
             reporter=job.reporter,
         )
-    return store, told_focal, said
+    return _Predicted(store, told_focal, graph.reach, said)
 
 
 def _ask_prior(clip: Clip, pictures: Pictures, job: Job) -> ClipPrior | None:

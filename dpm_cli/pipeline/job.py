@@ -1,18 +1,23 @@
 """What the stages of one run share: its settings, its folder, where it runs at the moment, what it has said."""
 
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 
+from dpm_cli.clip_store import ClipPlan
 from dpm_cli.config import ReconstructSettings
 from dpm_cli.errors import MemoryExhaustedError
 from dpm_cli.pipeline.machine import Machine, memory_ends_in_one_line
-from dpm_cli.pipeline.memory import MemoryPlan, plan_memory
+from dpm_cli.pipeline.memory import MemoryPlan, plan_memory, task_of
 from dpm_cli.pipeline.run_state import WORK
 from dpm_cli.pipeline.stopwatch import Stopwatch
+from dpm_cli.predictors.protocol import MeasuresFlow
 from dpm_cli.progress import Reporter
+from dpm_cli.ram import give_back_ram
 from dpm_cli.sequence import RunWriter
 
 Result = TypeVar("Result")
@@ -26,16 +31,20 @@ class Job:
 
     def __init__(
         self,
+        plan: ClipPlan,
         settings: ReconstructSettings,
         machine: Machine,
         writer: RunWriter,
         watch: Stopwatch,
         reporter: Reporter,
     ):
-        self.settings, self.writer, self.watch, self.reporter = settings, writer, watch, reporter
+        self.plan, self.settings, self.writer = plan, settings, writer
+        self.watch, self.reporter = watch, reporter
         fell_back = _FELL_BACK in writer.manifest and machine.device.type != "cpu"
         self.machine = machine.on_cpu() if fell_back else machine
         """Where the predictor is; an interrupted run that went to the CPU stays there."""
+        self.memory = self.plan_memory()
+        """How much is held at a time there."""
 
     @property
     def work(self) -> Path:
@@ -48,12 +57,21 @@ class Job:
             self.reporter.note(note)
         return notes
 
-    def memory_plan(self, size: tuple[int, int]) -> MemoryPlan:
-        """How much is held at a time; the batch is what an unfinished run has frozen, else what the user wants."""
-        machine = self.machine
-        settled = self.writer.manifest.get("batch_size") or self.settings.batch_size
-        most = self.settings.max_memory
-        return plan_memory(most, machine.device, machine.predictor.info, size, settled)
+    def plan_memory(self) -> MemoryPlan:
+        """How much is held at a time, told; batch and window are what an unfinished run has frozen, if it has.
+
+        Raises:
+            MemoryExhaustedError: the user allows too little.
+        """
+        machine, most = self.machine, self.settings.max_memory
+        predictor, manifest = machine.predictor, self.writer.manifest
+        give_back_ram()
+        task = task_of(self.plan, self.settings, predictor, manifest)
+        found = plan_memory(most, machine.device, predictor.info, task)
+        (self.reporter.note if most or found.short else self.reporter.detail)(found.text(most))
+        if isinstance(predictor, MeasuresFlow):
+            predictor.matcher.make_do_with(found.matching)
+        return found
 
     def attempt(self, work: Callable[[], Result]) -> Result:
         """`work`, once more on the CPU where the memory of another device is not enough for it.
@@ -71,6 +89,17 @@ class Job:
             # Not in the handler: the error holds what has filled the memory.
             self._fall_back()
 
+    def halve_window(self) -> bool:
+        """Predict smaller windows from now on, from the start; False where they are no windows or the smallest."""
+        before = self.memory.window or 0
+        if before <= 2:
+            return False
+        self.memory = replace(self.memory, window=max(before // 2, 2))
+        shutil.rmtree(self.work / "passes", ignore_errors=True)
+        self.writer.write_manifest({"window": self.memory.window})
+        self.reporter.note(f"out of memory: going on with windows of {self.memory.window} frames")
+        return True
+
     def memory_notes(self) -> list[str]:
         """What the manifest says where a device was given up."""
         device = self.writer.manifest.get(_FELL_BACK)
@@ -87,3 +116,4 @@ class Job:
         self.writer.manifest.pop("batch_size", None)
         self.writer.write_manifest({_FELL_BACK: str(device), "device": "cpu"})
         self.say(self.memory_notes())
+        self.memory = self.plan_memory()

@@ -11,11 +11,9 @@ import torch
 from dpm_cli.clip_store import ClipPlan, plan_clip
 from dpm_cli.config import ClipSettings, ReconstructSettings, RunTarget
 from dpm_cli.passes.engine import predict_pairs
-from dpm_cli.passes.loops import most_loops
-from dpm_cli.passes.run import pass_graph
 from dpm_cli.pipeline.disk import run_bytes
 from dpm_cli.pipeline.machine import Machine, load_machine
-from dpm_cli.pipeline.memory import plan_memory
+from dpm_cli.pipeline.memory import most_passes, plan_memory, task_of
 from dpm_cli.predictors.protocol import Predictor, PredictorInfo
 from dpm_cli.prior.choose import load_prior
 from dpm_cli.progress import SilentReporter
@@ -103,8 +101,9 @@ def _plan(target: RunTarget, settings: ReconstructSettings, machine: Machine) ->
     predictor, device, dtype = machine.predictor, machine.device, machine.dtype
     info = predictor.info
     planned = plan_target(target, settings.clip, info)
-    pairs = _most_pairs(planned, settings)
-    memory = plan_memory(settings.max_memory, device, info, planned.size, settings.batch_size)
+    task = task_of(planned, settings, predictor, {})
+    memory = plan_memory(settings.max_memory, device, info, task)
+    pairs = most_passes(len(planned), settings.pairs, memory.window)
     prior, prior_seconds = _prior_cost(settings, planned.size, device, dtype)
     return Plan(
         input=", ".join(target.inputs[:3]) + (" ..." if len(target.inputs) > 3 else ""),
@@ -126,16 +125,10 @@ def _plan(target: RunTarget, settings: ReconstructSettings, machine: Machine) ->
 
 def disk_bytes(plan: ClipPlan, settings: ReconstructSettings) -> int:
     """Bytes that the run of `plan` takes at its fullest."""
-    pairs = _most_pairs(plan, settings)
+    pairs = most_passes(len(plan), settings.pairs)
     pixels = plan.size[0] * plan.size[1]
     source_pixels = plan.source_size[0] * plan.source_size[1]
     return run_bytes(len(plan), pixels, source_pixels, pairs, settings.formats)
-
-
-def _most_pairs(plan: ClipPlan, settings: ReconstructSettings) -> int:
-    """Pairs of the clip if it is not cut, with all the loops that there may be."""
-    pairs = pass_graph(np.zeros(len(plan), np.int64), settings.pairs).pairs
-    return len(pairs) + (most_loops(len(plan)) if settings.pairs == "auto" else 0)
 
 
 def _prior_cost(

@@ -1,13 +1,18 @@
 """What the manifest says of a run's quality, read off its frames, so that it holds at the threshold in force."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from dpm_cli.sequence import FrameResult, Sequence4D
 
+_UNEXPLAINED, _UNEXPLAINED_PX = 0.5, 1.0
+"""Share of the picture's motion, and pixels, that a world that stands still may miss before that is said."""
+
 
 def run_quality(sequence: Sequence4D) -> dict[str, float]:
     """Medians and shares over the frames; see the keys in the README."""
-    residuals, confident, moving = [], [], []
+    residuals, confident, moving, missed, lengths = [], [], [], [], []
     for t in range(len(sequence)):
         frame = sequence.frame(t)
         if not frame.valid.any():
@@ -22,12 +27,29 @@ def run_quality(sequence: Sequence4D) -> dict[str, float]:
         ):
             points = frame.points(sequence.cam2world[t], sequence.intrinsics[t])
             next_camera = sequence.cam2world[t + 1], sequence.intrinsics[t + 1]
+            assert frame.flow_fwd is not None
             residuals.append(flow_residual_px(frame, *next_camera, points))
+            still = replace(frame, scene_flow_fwd=np.zeros_like(points))
+            missed.append(flow_residual_px(still, *next_camera, points))
+            lengths.append(float(np.median(np.linalg.norm(frame.flow_fwd, axis=-1))))
     return {
         "flow_residual_px": float(np.median(residuals)) if residuals else 0.0,
         "median_confidence": float(np.median(confident)) if confident else 0.0,
         "moving_share": float(np.mean(moving)) if moving else 0.0,
+        "still_residual_px": float(np.median(missed)) if missed else 0.0,
+        "flow_px": float(np.median(lengths)) if lengths else 0.0,
     }
+
+
+def unexplained(quality: dict[str, float]) -> str | None:
+    """What to say where cameras, depth and a world that stands still do not explain the pictures' motion."""
+    missed, length = quality["still_residual_px"], quality["flow_px"]
+    if missed <= max(_UNEXPLAINED_PX, _UNEXPLAINED * length):
+        return None
+    return (
+        f"cameras and depth miss the pictures' motion of {length:.1f} px by {missed:.1f} px: "
+        "most of what is seen moves by itself, or the cameras are wrong"
+    )
 
 
 def flow_residual_px(

@@ -7,6 +7,7 @@ from typing import Any
 
 from dpm_cli.clip_store import fingerprint
 from dpm_cli.config import NOT_OF_NUMBERS, ReconstructSettings, RunTarget
+from dpm_cli.devices import peak_memory_bytes
 from dpm_cli.export import write_run_outputs
 from dpm_cli.pipeline.brought import check_brought
 from dpm_cli.pipeline.compute import compute
@@ -14,8 +15,9 @@ from dpm_cli.pipeline.disk import require_space
 from dpm_cli.pipeline.lock import folder_lock
 from dpm_cli.pipeline.machine import Machine, memory_ends_in_one_line
 from dpm_cli.pipeline.manifest import first_manifest, summary
+from dpm_cli.pipeline.memory import over_budget
 from dpm_cli.pipeline.plan import disk_bytes, plan_target
-from dpm_cli.pipeline.quality import run_quality
+from dpm_cli.pipeline.quality import run_quality, unexplained
 from dpm_cli.pipeline.recover import changed_files, drop_damaged, formats_of, is_result
 from dpm_cli.pipeline.run_state import (
     WORK,
@@ -93,6 +95,10 @@ def run_target(
         formats = formats_of(bad) if repair else settings.formats
         with watch.time("write"):
             _write_outputs(target.folder, settings, formats, writer, reporter)
+        peak = peak_memory_bytes(machine.device)
+        if over := over_budget(settings.max_memory, peak["ram"]):
+            reporter.note(over)
+        writer.manifest["peak_memory_bytes"] = peak
         writer.manifest["outputs"] = outputs
         writer.manifest["timings_s"] = {**writer.manifest.get("timings_s", {}), **watch.seconds}
         writer.stage_done("outputs")
@@ -109,7 +115,12 @@ def _write_outputs(
 ) -> None:
     """What is made from the frames: the numbers about the run, and the files that the user asked for."""
     sequence = Sequence4D.open(folder, settings.motion_threshold)
-    writer.manifest["quality"] = run_quality(sequence)
+    quality = run_quality(sequence)
+    doubt, notes = unexplained(quality), writer.manifest["notes"]
+    if doubt and doubt not in notes:
+        reporter.note(doubt)
+        notes.append(doubt)
+    writer.manifest["quality"] = quality
     write_run_outputs(
         sequence, folder, formats, min_confidence=settings.min_confidence, reporter=reporter
     )

@@ -74,7 +74,8 @@ class MiniPredictor:
             weights_licence="Apache-2.0",
             multiple=1,
             default_long_side=512,
-            pair_bytes_per_pixel=1500,
+            pair_bytes_per_pixel=750,
+            feature_bytes_per_pixel=12,
         )
 
     def prepare(self, clip: Clip, intrinsics: np.ndarray | None) -> FocalEstimate | None:
@@ -143,16 +144,16 @@ class MiniPredictor:
         # The shipped weights' correction of the flow is no better than none at this size (model card).
         maps = torch.cat((maps[:, :, :1], torch.zeros_like(maps[:, :, 1:3]), maps[:, :, 3:]), 2)
         points, _ = compose(maps, flow, out.pose, out.focal, self._centre)
-        matched = (consistency_error(flow) < _MATCHED_PX)[:, 0]
+        error = consistency_error(flow)[:, 0]
         motion = maps[:, :, 9] + self.scale.motion_bias
-        static = torch.sigmoid(-2 * motion[:, 0]) * matched
+        static = torch.sigmoid(-2 * motion[:, 0]) * (error < _MATCHED_PX)
         return PairPrediction(
             points=points,
             confidence=self.scale.confidence(maps[:, :, 7:9]),
             flow=flow,
             motion_logit=motion,
             valid_logit=maps[:, :, 10],
-            status=camera_status(flow[:, 0], static, out.focal),
+            status=camera_status(flow[:, 0], error, static, out.focal),
         )
 
 

@@ -45,6 +45,8 @@ class PredictorInfo:
     """Working size in pixels when the user asks for none."""
     pair_bytes_per_pixel: int = 2000
     """Memory that predicting one pair takes, per working pixel; decides the automatic batch size."""
+    feature_bytes_per_pixel: int = 32
+    """Memory of one frame's features, per working pixel; decides how many are kept."""
     notes: tuple[str, ...] = ()
     """What a user must know of these weights, said once a run."""
 

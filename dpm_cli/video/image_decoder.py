@@ -122,7 +122,8 @@ def _message(value: dict[str, Any]) -> bytes:
 def serve() -> None:
     """The process: answers until nobody asks any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asks will end it
-    questions, answers = sys.stdin.buffer, sys.stdout.buffer
+    questions, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints is no answer
     while len(head := questions.read(4)) == 4:
         question = json.loads(questions.read(_LENGTH.unpack(head)[0]))
         _answer(question, answers)

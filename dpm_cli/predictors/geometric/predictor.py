@@ -48,6 +48,7 @@ class GeometricPredictor:
             weights_licence="none",
             multiple=2,
             default_long_side=512,
+            pair_bytes_per_pixel=750,
         )
 
     def prepare(self, clip: Clip, intrinsics: np.ndarray | None) -> FocalEstimate | None:
