@@ -72,6 +72,7 @@ def adjust(
     parts: list[Normal] = []
     for _ in range(_ITERATIONS):
         spreads = problem.spreads(x)
+        parts.clear()  # of a long clip they are the most that there is: not twice at once
         parts = [problem.normal(f, x, s) for f, s in zip(problem.frames, spreads, strict=True)]
         before = problem.cost(x, spreads)
         moved = _stepped(x, parts, *_step(parts, x, problem.focal_pull, free, damping))

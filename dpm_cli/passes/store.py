@@ -157,7 +157,8 @@ class PassStore:
         parts = []
         for start, stop in self.done():
             parts.append(load_arrays(self.folder / f"chunk_{start:06d}_{stop:06d}.npz"))
-        return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+        # Parts go as they are joined: of a long clip they are as much as everything that the alignment adds.
+        return {k: np.concatenate([part.pop(k) for part in parts]) for k in list(parts[0])}
 
 
 def _record(dense: DensePass) -> np.dtype:

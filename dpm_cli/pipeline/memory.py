@@ -39,7 +39,7 @@ _FUSING = 800
 """Of one frame in the rounds over the frames, and while it is fused."""
 _RECORDS = 500
 """Of the frames that those rounds keep."""
-_ALIGNING = 100
+_ALIGNING = 150
 """Bytes a point of the coarse grid of all passes."""
 _WRITING, _PREVIEW = 100, 48 * 2**20
 """Bytes a pixel of the source, or of a working image where that is larger, while pictures are written; and in all."""
