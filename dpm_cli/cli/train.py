@@ -12,7 +12,7 @@ SETTINGS = fields(
     "minutes",
     "steps",
     "overwrite",
-    Network=("preset", "initial", "learning_rate", "batch_scale", "ema", "seed"),
+    Network=("preset", "initial", "prior", "learning_rate", "batch_scale", "ema", "seed"),
     Data=(
         "caches",
         "cache_clips",
@@ -41,6 +41,8 @@ def train(
       dpm train --minutes 30 -o my_run
 
       dpm train --init shipped --minutes 30 --device cuda -o better
+
+      dpm train --init shipped --prior --minutes 45 -o with_prior
 
       dpm train --cache clips --cache-clips 5000 --minutes 90
 

@@ -31,8 +31,9 @@ from dpm_cli.pipeline.machine import Machine
 from dpm_cli.pipeline.manifest import clip_manifest
 from dpm_cli.pipeline.prior_run import ClipPrior, ask_prior, hear_prior
 from dpm_cli.pipeline.stopwatch import Stopwatch
-from dpm_cli.predictors.protocol import MeasuresFlow, Predictor
+from dpm_cli.predictors.protocol import FrameDepth, HearsPrior, MeasuresFlow, Predictor
 from dpm_cli.prior.focal import with_prior
+from dpm_cli.prior.store import PriorStore
 from dpm_cli.prior.witness import Witness
 from dpm_cli.progress import Reporter
 from dpm_cli.ram import give_back_ram
@@ -138,11 +139,11 @@ def _align(
         with job.watch.time("prior"):
             heard = hear_prior(clip, aligned, store, prior, settings, job.reporter)
         believed = heard.witness.trust > 0
-        if believed or told_focal is None or told_focal.source != "prior":
+        if believed or not _was_told(told_focal, store, job):
             witness, scale = (heard.witness, heard.scale) if believed else (None, None)
             notes = [*said, *heard.aligned.notes, *heard.notes]
             return _Found(heard.aligned, witness, scale, notes)
-        # A prior that turned out to be wrong has told the focal length: all is predicted once more without it.
+        # What a prior that turned out to be wrong has told is in the passes: all are predicted once more without it.
         job.writer.write_manifest({"prior": {**job.writer.manifest["prior"], "refused": True}})
         shutil.rmtree(job.work / "passes")
 
@@ -207,6 +208,8 @@ def _predict_graph(
     job.writer.write_manifest(frozen | ({"window": memory.window} if memory.window else {}))
     job.reporter.detail(f"{len(clip)} frames, {len(graph.pairs)} pairs, on {machine.device}")
     told_focal = _prepare(clip, K, prior, job)
+    if isinstance(machine.predictor, HearsPrior):
+        machine.predictor.tell(_frame_depth(prior.store) if prior and _heeded(job) else None)
     told = told_focal.note(clip.size[1]) if told_focal else None
     said = job.say([told] if told else [])
     with job.watch.time("predict"):
@@ -224,6 +227,30 @@ def _predict_graph(
             reporter=job.reporter,
         )
     return _Predicted(store, told_focal, graph.reach, said)
+
+
+def _heeded(job: Job) -> bool:
+    """Whether the passes may be told the prior: until it turns out to be wrong."""
+    return not job.writer.manifest["prior"].get("refused")
+
+
+def _was_told(focal: FocalEstimate | None, store: PassStore, job: Job) -> bool:
+    """Whether the passes hold a word of the prior: the focal length, or depth where no parallax is."""
+    if not _heeded(job):
+        return False
+    without_parallax = bool((store.read_chunks()["status"] != "ok").any())
+    heard = isinstance(job.machine.predictor, HearsPrior) and without_parallax
+    return heard or (focal is not None and focal.source == "prior")
+
+
+def _frame_depth(store: PriorStore) -> FrameDepth:
+    """What a predictor is told of the frames of a store."""
+
+    def of_frame(t: int) -> np.ndarray:
+        estimate = store.read(t)
+        return np.where(estimate.valid, estimate.inverse_depth, 0).astype(np.float32)
+
+    return of_frame
 
 
 def _ask_prior(clip: Clip, pictures: Pictures, job: Job) -> ClipPrior | None:
@@ -251,10 +278,9 @@ def _prepare(
     predictor = job.machine.predictor
     if isinstance(predictor, MeasuresFlow):
         predictor.matcher.given = user_flow(clip, job.settings)
-    heeded = prior is not None and not job.writer.manifest["prior"].get("refused")
     with job.watch.time("prepare"):
         found = predictor.prepare(clip, K)
-        if found and prior and heeded and not job.settings.per_frame_focal:
+        if found and prior and _heeded(job) and not job.settings.per_frame_focal:
             better = with_prior(found, prior.store, len(clip), prior.info.said)
             if better is not None:
                 focal_px = torch.tensor(better.focal_px, dtype=torch.float64)

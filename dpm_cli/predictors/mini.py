@@ -6,6 +6,8 @@ depth has as much as the network's size and the images' edges tell.
 """
 
 import math
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -19,19 +21,21 @@ from dpm_cli.focal.clip import find_focal
 from dpm_cli.focal.network import guess_focal
 from dpm_cli.matching.consistency import consistency_error
 from dpm_cli.matching.matcher import Matcher
-from dpm_cli.network.mini import MULTIPLE, MiniNetwork, compose
+from dpm_cli.network.mini import MULTIPLE, MiniNetwork, MiniOutput, compose
 from dpm_cli.network.mini.parallax import NOISE_PX
 from dpm_cli.network.mini.upsample import upsample
 from dpm_cli.network.mini.warp import half_diagonal
 from dpm_cli.predictors.confidence_scale import ConfidenceScale
 from dpm_cli.predictors.mini_status import camera_status
-from dpm_cli.predictors.protocol import Features, PredictorInfo, frame_rows
+from dpm_cli.predictors.protocol import Features, FrameDepth, PredictorInfo, frame_rows
 from dpm_cli.structures import Clip, PairPrediction
 from dpm_cli.weights.mini_file import load_mini
 
 AREA = 96 * 128
 """Pixels of the network's images: what it was trained at."""
 _MATCHED_PX = 1.5
+_PRIORS_KEPT = 64
+"""Frames whose prior is kept at the network's size."""
 
 
 def network_size(height: int, width: int, area: int = AREA) -> tuple[int, int]:
@@ -55,10 +59,16 @@ class MiniPredictor:
     """See the module. Follows `predictors.protocol.Predictor`."""
 
     def __init__(
-        self, network: MiniNetwork, sha256: str, scale: ConfidenceScale, device: torch.device
+        self,
+        network: MiniNetwork,
+        sha256: str,
+        scale: ConfidenceScale,
+        device: torch.device,
+        told_scale: ConfidenceScale | None = None,
     ):
         self.network = network.to(device=device).eval()
-        self.scale = scale
+        self.scale, self.told_scale = scale, told_scale or scale
+        self._prior: FrameDepth | None = None
         self.device = device
         self.matcher = Matcher(torch.get_num_threads())
         self._sha256 = sha256
@@ -104,6 +114,12 @@ class MiniPredictor:
         out = self._run(first, second, self.matcher.flows(first, second))
         return out.log_focal.exp().double() * half_diagonal(*first.shape[-2:])
 
+    def tell(self, prior: FrameDepth | None) -> None:
+        """A depth prior for pairs that have no parallax of their own; weights without a decoder for it hear none."""
+        self._prior = None
+        if prior is not None and self.network.told is not None:
+            self._prior = lru_cache(_PRIORS_KEPT)(prior)
+
     def encode(self, images: Tensor) -> Features:
         """The images themselves: matching needs both, so nothing can be computed of one alone."""
         return {"image": images.float()}
@@ -114,10 +130,12 @@ class MiniPredictor:
         first, second = features_1["image"], features_2["image"]
         with torch.autocast(first.device.type, enabled=False):
             flow = self.matcher.flows(first, second, frame_rows(features_1, features_2))
-            return self._predict(first, second, flow)
+            return self._predict(first, second, flow, frame_rows(features_1, features_2))
 
-    def _run(self, first: Tensor, second: Tensor, flow: Tensor):
-        """Network's output at its own size from the flow (B, 2, H, W, 2) at full size."""
+    def _run(
+        self, first: Tensor, second: Tensor, flow: Tensor, prior: Tensor | None = None
+    ) -> MiniOutput:
+        """Network's output at its own size from flow (B, 2, H, W, 2) and a prior (B, 2, H, W) at full size."""
         height, width = first.shape[-2:]
         small_size = network_size(height, width)
         images = torch.stack((first, second), 1).flatten(0, 1)
@@ -135,21 +153,46 @@ class MiniPredictor:
             )
         # Flow is measured at full size, so that in the network's smaller pixels its error is smaller too.
         noise_px = torch.full((len(first),), NOISE_PX * small_size[1] / width, device=flow.device)
-        return self.network(small, moved, known, noise_px)
+        if prior is not None:
+            prior = F.interpolate(prior, small_size, mode="area")
+        return self.network(small, moved, known, noise_px, prior)
 
-    def _predict(self, first: Tensor, second: Tensor, flow: Tensor) -> PairPrediction:
+    def _predict(
+        self, first: Tensor, second: Tensor, flow: Tensor, rows: Tensor | None
+    ) -> PairPrediction:
         out = self._run(first, second, flow)
+        found = self._read(first, second, flow, out, self.scale)
+        if self._prior is None or rows is None:
+            return found
+        # Where parallax knows depth a prior could only repeat or spoil it, and would be judged by its own echo later.
+        told = [k for k, status in enumerate(found.status) if status != "ok"]
+        if not told:
+            return found
+        images = first[told], second[told], flow[told]
+        again = self._run(*images, self._told(rows[told]))
+        return _with_rows(found, told, self._read(*images, again, self.told_scale))
+
+    def _told(self, rows: Tensor) -> Tensor:
+        """The prior (B, 2, H, W) of frames `rows` (B, 2)."""
+        assert self._prior is not None
+        maps = [np.stack([self._prior(t) for t in pair]) for pair in rows.tolist()]
+        return torch.from_numpy(np.stack(maps)).to(self.device)
+
+    def _read(
+        self, first: Tensor, second: Tensor, flow: Tensor, out: MiniOutput, scale: ConfidenceScale
+    ) -> PairPrediction:
+        """The network's maps at full size, as the protocol wants them."""
         guide = torch.stack((first, second), 1).flatten(0, 1)
         maps = upsample(out.maps.flatten(0, 1), guide).unflatten(0, (-1, 2))
         # The shipped weights' correction of the flow is no better than none at this size (model card).
         maps = torch.cat((maps[:, :, :1], torch.zeros_like(maps[:, :, 1:3]), maps[:, :, 3:]), 2)
         points, _ = compose(maps, flow, out.pose, out.focal, self._centre)
         error = consistency_error(flow)[:, 0]
-        motion = maps[:, :, 9] + self.scale.motion_bias
+        motion = maps[:, :, 9] + scale.motion_bias
         static = torch.sigmoid(-2 * motion[:, 0]) * (error < _MATCHED_PX)
         return PairPrediction(
             points=points,
-            confidence=self.scale.confidence(maps[:, :, 7:9]),
+            confidence=scale.confidence(maps[:, :, 7:9]),
             flow=flow,
             motion_logit=motion,
             valid_logit=maps[:, :, 10],
@@ -171,6 +214,18 @@ def load(
         WeightsError: the file is missing or of another network.
     """
     found = load_mini(weights)
-    text = found.metadata.get("calibration")
-    scale = ConfidenceScale.from_json(text) if text else ConfidenceScale()
-    return MiniPredictor(found.network, found.sha256, scale, device)
+    texts = (found.metadata.get(name) for name in ("calibration", "calibration_told"))
+    scale, told_scale = (ConfidenceScale.from_json(text) if text else None for text in texts)
+    return MiniPredictor(
+        found.network, found.sha256, scale or ConfidenceScale(), device, told_scale
+    )
+
+
+def _with_rows(whole: PairPrediction, rows: list[int], part: PairPrediction) -> PairPrediction:
+    """`whole` with what `part` says of `rows`; which camera stands still remains as it was."""
+    changed = {}
+    for name in ("points", "confidence", "motion_logit", "valid_logit"):
+        values = getattr(whole, name).clone()
+        values[rows] = getattr(part, name)
+        changed[name] = values
+    return replace(whole, **changed)

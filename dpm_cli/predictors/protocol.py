@@ -8,6 +8,7 @@ Features are a dict of tensors, each with the batch as first axis, so the engine
 engine adds `FRAME`, the number of the frame in the clip, for predictors that look at more of the clip than the pair.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -20,6 +21,8 @@ from dpm_cli.matching.matcher import Matcher
 from dpm_cli.structures import Clip, PairPrediction
 
 Features = dict[str, Tensor]
+FrameDepth = Callable[[int], np.ndarray]
+"""Inverse depth (H, W) float32 of a frame of the clip up to scale and shift, 0 where nothing is known."""
 FRAME = "frame"
 """Key of the frame numbers (B,) int64 in the features that the engine hands to `predict`."""
 
@@ -80,3 +83,12 @@ class MeasuresFlow(Protocol):
     """A predictor that stands on measured optical flow, which may also be the user's."""
 
     matcher: Matcher
+
+
+@runtime_checkable
+class HearsPrior(Protocol):
+    """A predictor that can be told a depth prior; the engine's frame numbers say of which frames."""
+
+    def tell(self, prior: FrameDepth | None) -> None:
+        """What is told from now on; None = nothing."""
+        ...

@@ -100,6 +100,8 @@ class TrainOptions:
     initial: Path | None = knob(None, option="--init")
     """Start from these weights: of an earlier run, 'shipped', or a DUSt3R or MonST3R file, whose licence the
     result then has."""
+    prior: bool = False
+    """Train only a second decoder, which is told a depth prior; needs --init of a dpm-mini."""
     caches: tuple[Path, ...] = knob((), option="--cache")
     """Folder of clips rendered before (repeatable); default: new scenes."""
     cache_clips: int | None = None

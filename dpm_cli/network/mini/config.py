@@ -21,6 +21,8 @@ class MiniConfig:
     layers: int = 12
     """Attention layers over the tokens of both views."""
     heads: int = 4
+    told: bool = False
+    """Whether there is a second decoder, which is told a depth prior."""
 
     def to_json(self) -> str:
         """One line for the weights' metadata."""

@@ -74,3 +74,14 @@ class GridCode(nn.Module):
         frequencies = torch.pi / 2 * 2.0 ** torch.arange(self.octaves, device=grid.device)
         angles = (grid[..., None] * frequencies).flatten(-2)
         return self.project(torch.cat((angles.sin(), angles.cos()), -1))
+
+
+def float32(layer: nn.Module, x: Tensor) -> Tensor:
+    """The heads keep full precision inside an autocast region: bf16 has three digits."""
+    with torch.autocast(x.device.type, enabled=False):
+        return layer(x.float())
+
+
+def residual_blocks(channels: int, count: int) -> nn.Sequential:
+    """`count` of them, one after the other."""
+    return nn.Sequential(*(ResidualBlock(channels) for _ in range(count)))

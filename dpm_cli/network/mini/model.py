@@ -31,8 +31,9 @@ from torch import Tensor, nn
 from dpm_cli.network.mini.compose import compose, corrected_flow
 from dpm_cli.network.mini.config import MiniConfig
 from dpm_cli.network.mini.correlation import Correlation
-from dpm_cli.network.mini.inputs import INPUT_CHANNELS, network_inputs, rigid_evidence
-from dpm_cli.network.mini.layers import AttentionLayer, GridCode, ResidualBlock, Up
+from dpm_cli.network.mini.decoder import Decoder, Encoded
+from dpm_cli.network.mini.inputs import INPUT_CHANNELS, network_inputs
+from dpm_cli.network.mini.layers import AttentionLayer, GridCode, float32, residual_blocks
 from dpm_cli.network.mini.parallax import (
     CAMERA_NUMBERS,
     HINT_CHANNELS,
@@ -40,23 +41,12 @@ from dpm_cli.network.mini.parallax import (
     CameraHint,
     parallax,
 )
-from dpm_cli.network.mini.solve import EVIDENCE_CHANNELS, final_pose, fuse, solve
-from dpm_cli.network.mini.warp import (
-    OFFSET_UNIT,
-    grow,
-    half_diagonal,
-    normalised_grid,
-    shrink,
-    swap_views,
-    warp,
-)
+from dpm_cli.network.mini.solve import final_pose
+from dpm_cli.network.mini.told import align_prior
+from dpm_cli.network.mini.warp import half_diagonal, normalised_grid, shrink, swap_views, warp
 
-_OUTPUTS = 12
-_QUARTER_OUTPUTS = 6
 _EXTRA_TOKENS = 4
 _TYPICAL_LOG_FOCAL = 0.5
-_GATE_BIAS = -1.0
-"""Depth by parallax starts with a quarter of the say where it is clear."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,19 +84,19 @@ class MiniOutput:
     """(B,) focal / half diagonal that the points use: the true one where it was given."""
 
 
-class MiniNetwork(nn.Module):
-    """See the module."""
+class MiniNetwork(Decoder):
+    """See the module. The decoder that is told no prior is the network's own part, so that older weights fit."""
 
     def __init__(self, config: MiniConfig):
-        super().__init__()
+        super().__init__(config)
         c = self.config = config
         self.stem = nn.Conv2d(4 * (INPUT_CHANNELS + HINT_CHANNELS), c.half, 3, padding=1)
         self.down_4 = nn.Conv2d(c.half, c.quarter, 3, stride=2, padding=1)
         self.correlation = Correlation(c.quarter, c.quarter)
-        self.encode_4 = _blocks(c.quarter, c.blocks_quarter)
+        self.encode_4 = residual_blocks(c.quarter, c.blocks_quarter)
         self.down_8 = nn.Conv2d(c.quarter, c.eighth, 3, stride=2, padding=1)
         self.exchange = nn.Conv2d(c.eighth, c.eighth, 1)
-        self.encode_8 = _blocks(c.eighth, c.blocks_eighth)
+        self.encode_8 = residual_blocks(c.eighth, c.blocks_eighth)
         self.down_16 = nn.Conv2d(c.eighth, c.token, 3, stride=2, padding=1)
         self.position = GridCode(c.token)
         self.view = nn.Parameter(torch.randn(2, 1, 1, c.token) * 0.02)
@@ -115,22 +105,10 @@ class MiniNetwork(nn.Module):
         self.token_norm = nn.LayerNorm(c.token)
         self.camera_hint = nn.Linear(CAMERA_NUMBERS, 2 * c.token)
         self.camera = nn.Linear(2 * c.token, 9)
-        self.up_8 = Up(c.token, c.eighth, c.eighth)
-        self.decode_8 = _blocks(c.eighth, c.blocks_eighth)
-        self.coarse = nn.Conv2d(c.eighth, 1, 1)
-        self.up_4 = Up(c.eighth, c.quarter, c.quarter)
-        self.evidence = nn.Conv2d(6, c.quarter, 3, padding=1)
-        self.decode_4 = _blocks(c.quarter, c.blocks_quarter)
-        self.quarter = nn.Conv2d(c.quarter, _QUARTER_OUTPUTS, 1)
-        self.solved = nn.Conv2d(EVIDENCE_CHANNELS, c.quarter, 3, padding=1)
-        self.settle = ResidualBlock(c.quarter)
-        self.up_2 = Up(c.quarter, c.half, c.half)
-        self.refine = nn.Conv2d(c.half, c.half, 3, padding=1)
-        self.head = nn.Conv2d(c.half, 4 * _OUTPUTS, 1)
-        outputs = (self.camera, self.camera_hint, self.head, self.coarse, self.quarter, self.solved)
-        for layer in outputs:
+        for layer in (self.camera, self.camera_hint):
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)
+        self.told = Decoder(c, told=True) if c.told else None
 
     def forward(
         self,
@@ -138,6 +116,7 @@ class MiniNetwork(nn.Module):
         flow: Tensor,
         focal_px: Tensor | None = None,
         noise_px: Tensor | None = None,
+        prior: Tensor | None = None,
     ) -> MiniOutput:
         """Four maps of B pairs.
 
@@ -146,6 +125,8 @@ class MiniNetwork(nn.Module):
             flow: (B, 2, H, W, 2) pixels, image 1 to 2 and image 2 to 1.
             focal_px: (B,) focal length where it is known, 0 where not; None = known nowhere.
             noise_px: (B,) deviation of the flow, pixels; None = that of flow measured in images of this size.
+            prior: (B, 2, H, W) inverse depth up to scale and shift, each view in its own camera, 0 where there is
+                none; only for a network that has a second decoder for it.
         """
         height, width = images.shape[-2:]
         unit = half_diagonal(height, width)
@@ -161,78 +142,43 @@ class MiniNetwork(nn.Module):
             hint = parallax(flow, (-error_px).exp(), guess, noise_px)
         x = torch.cat((x, hint.hint.flatten(0, 1)), 1).contiguous(memory_format=torch.channels_last)
         half, quarter, eighth, tokens, extra = self._encode(x, images, target, hint)
-        camera = _float32(self.camera, extra[:, :2].flatten(1))
+        camera = float32(self.camera, extra[:, :2].flatten(1))
         log_focal = camera[:, 0] + _TYPICAL_LOG_FOCAL
         # The fitted camera counts as far as the network trusts it; for a still camera its translation means nothing.
         trust = camera[:, 7:].repeat_interleave(3, 1)
         pose = camera[:, 1:7] * 0.1 + trust * hint.camera[:, :6]
         focal = torch.where(known > 0, known, log_focal.exp())
-        x = self.decode_8(self.up_8(tokens, eighth))
-        coarse = _float32(self.coarse, x).unflatten(0, (-1, 2))[:, :, 0]
-        small = shrink(target, 4)
-        x = self.up_4(x, quarter)
-        x = self.decode_4(x + self.evidence(rigid_evidence(coarse, small, pose, focal).to(x)))
-        found = _float32(self.quarter, x).unflatten(0, (-1, 2))
-        found = torch.cat((found[:, :, :1] + grow(coarse[:, :, None], 2), found[:, :, 1:]), 2)
-        with torch.autocast(images.device.type, enabled=False):
-            scene = solve(
-                found.detach(),
-                small,
-                pose.detach(),
-                hint.camera,
-                focal.detach(),
-                1 / unit,
-                noise_px,
-            )
-        x = self.settle(x + self.solved(scene.evidence.flatten(0, 1).to(x)))
-        depth, gate, offset, rest = self._head(x, half, found)
-        depth = fuse(
-            depth,
-            gate,
-            target.detach() + OFFSET_UNIT * offset.detach().permute(0, 1, 3, 4, 2),
-            scene,
-            focal.detach(),
-            1 / unit,
+        pixel = 1 / unit
+        seen = Encoded(
+            *(half, quarter, eighth, tokens, target, pose, hint.camera, focal, pixel, noise_px)
         )
-        _, confidence, motion, valid = rest.split((4, 2, 1, 1), 2)
-        maps = torch.cat((depth[:, :, None], offset, rest), 2)
-        pose_fit = final_pose(maps.detach(), found.detach(), target, scene.pose, focal.detach())
+        if prior is None:
+            out = self.decode(seen)
+        else:
+            assert self.told is not None, "this network has no decoder for a prior"
+            with torch.autocast(images.device.type, enabled=False):
+                told = align_prior(prior, hint, (-error_px).exp(), pose.detach(), focal.detach())
+            out = self.told.decode(seen, told)
+        maps, found = out.maps, out.found
+        # A split, not slices: the gradient of each slice would be a zero-filled copy of all channels.
+        depth, offset, _, confidence, motion, valid = maps.split((1, 2, 4, 2, 1, 1), 2)
+        pose_fit = final_pose(maps.detach(), found.detach(), target, out.scene.pose, focal.detach())
         points, displacement = compose(maps, flow, pose_fit, focal)
         return MiniOutput(
             points=points,
             log_confidence=confidence,
-            log_depth=depth,
+            log_depth=depth.squeeze(2),
             displacement=displacement,
             motion_logit=motion.squeeze(2),
             valid_logit=valid.squeeze(2),
             log_focal=log_focal,
             pose_guess=pose,
             pose=pose_fit,
-            coarse_log_depth=coarse,
+            coarse_log_depth=out.coarse,
             flow=corrected_flow(offset, flow),
             log_flow_error=found[:, :, 3],
             maps=maps,
             focal=focal,
-        )
-
-    def _head(
-        self, x: Tensor, half: Tensor, found: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Maps at full size, each added to what was `found` at 1/4.
-
-        Log depth and its gate (B, 2, H, W), offset of the match (B, 2, 2, H, W), and the rest (B, 2, 8, H, W):
-        free motion (4), raw confidences (2), motion and validity logits.
-        """
-        x = _float32(self.head, F.gelu(self.refine(F.gelu(self.up_2(x, half)))))
-        x = F.pixel_shuffle(x, 2).unflatten(0, (-1, 2))
-        # Splits, not slices: the gradient of each slice would be a zero-filled copy of all channels.
-        depth, offset, free, motion, valid, gate = x.split((1, 2, 6, 1, 1, 1), 2)
-        smooth = grow(found, 4).split((1, 2, 1, 1, 1), 2)
-        return (
-            (depth + smooth[0]).squeeze(2),
-            (gate + smooth[4]).squeeze(2) + _GATE_BIAS,
-            offset + smooth[1],
-            torch.cat((free, motion + smooth[3], valid), 2),
         )
 
     def _encode(
@@ -257,13 +203,3 @@ class MiniNetwork(nn.Module):
         tokens = self.token_norm(tokens)
         maps = tokens[:, _EXTRA_TOKENS:].unflatten(1, (2, rows, columns)).flatten(0, 1)
         return half, quarter, eighth, maps.permute(0, 3, 1, 2), tokens[:, :_EXTRA_TOKENS]
-
-
-def _float32(layer: nn.Module, x: Tensor) -> Tensor:
-    """The heads keep full precision inside an autocast region: bf16 has three digits."""
-    with torch.autocast(x.device.type, enabled=False):
-        return layer(x.float())
-
-
-def _blocks(channels: int, count: int) -> nn.Sequential:
-    return nn.Sequential(*(ResidualBlock(channels) for _ in range(count)))

@@ -70,7 +70,7 @@ def solve(
     turns, shifts = guesses[..., :3], guesses[..., 3:]
     R, t = refit(first[few], second[few], weight[few], focal, pixel, noise_px, turns, shifts)
     near, clear, off = depth_by_parallax(first, second, focal, pixel, noise_px, R, t)
-    log_scale = _agree(log_depth - near, weight * clear * torch.sigmoid(gate) + 1e-6)
+    log_scale = agree(log_depth - near, weight * clear * torch.sigmoid(gate) + 1e-6)
     apart = (near + log_scale[:, None, None, None] - log_depth).clamp(-_FAR, _FAR)
     fused = log_depth + torch.sigmoid(gate) * clear * apart
     points = lift(fused.exp(), first, focal)
@@ -104,7 +104,7 @@ def fuse(
     return log_depth + torch.sigmoid(gate) * clear * apart
 
 
-def _agree(difference: Tensor, weight: Tensor) -> Tensor:
+def agree(difference: Tensor, weight: Tensor) -> Tensor:
     """Weighted robust mean (B,) of (B, ...): the mean, then twice the mean of what is near it."""
     difference, weight = difference.flatten(1), weight.flatten(1)
     robust = weight

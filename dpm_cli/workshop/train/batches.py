@@ -13,9 +13,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from dpm_cli.geometry.rigid import transform_map
 from dpm_cli.matching.dis import dis_flow
 from dpm_cli.network.mini.parallax import NOISE_PX
 from dpm_cli.structures import PairTruth
+from dpm_cli.workshop.synthetic.prior_errors import imitate_prior
 from dpm_cli.workshop.train.augment import augment
 from dpm_cli.workshop.train.settings import TrainSettings
 
@@ -39,6 +41,16 @@ class Batch:
     """(B,) true focal length where the network is told, else 0."""
     noise_px: Tensor
     """(B,) deviation of the flow, pixels."""
+    prior: Tensor | None = None
+    """(B, 2, H, W) inverse depth with a depth network's errors, 0 = not told; None for networks that are told none."""
+
+
+def told_prior(truth: PairTruth, generator: torch.Generator) -> Tensor:
+    """The true depth of both views in their own cameras with a depth network's errors (B, 2, H, W)."""
+    second = transform_map(truth.cam2_from_cam1, truth.points[:, 1, 1])
+    depth = torch.stack((truth.points[:, 0, 0, ..., 2], second[..., 2]), 1)
+    known = torch.stack((truth.valid[:, 0, 0], truth.valid[:, 1, 1]), 1)
+    return imitate_prior(torch.where(known, depth, 0.0), generator)
 
 
 def measured_flow(images: Tensor) -> Tensor:
@@ -80,7 +92,7 @@ def draw_batch(
     stage = settings.stage(progress)
     size = stage.sizes[_generator(settings.seed, step, -1).initial_seed() % len(stage.sizes)]
     shards = [s for s in range(settings.shards) if s % world == rank]
-    parts, told, kept = [], [], []
+    parts, told, kept, priors = [], [], [], []
     for shard in shards:
         generator = _generator(settings.seed, step, shard)
         truth = source.draw(stage.batch // settings.shards, size, generator)
@@ -91,11 +103,14 @@ def draw_batch(
         told.append((K[:, 0, 0] * K[:, 1, 1]).sqrt() * knows)
         share = torch.rand(len(K), generator=generator).to(K.device)
         kept.append(settings.best_flow + (1 - settings.best_flow) * share)
+        if settings.prior:
+            priors.append(told_prior(truth, generator))
     truth, focal, share = cat_truth(parts), torch.cat(told), torch.cat(kept)
     if not needs_flow:
         return Batch(truth, no_flow(truth), focal, NOISE_PX * share)
     flow = better_flow(measured_flow(truth.images), truth, share)
-    return Batch(truth, flow, focal, NOISE_PX * share)
+    prior = torch.cat(priors) if priors else None
+    return Batch(truth, flow, focal, NOISE_PX * share, prior)
 
 
 def better_flow(flow: Tensor, truth: PairTruth, kept: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ def fit_confidence(network: torch.nn.Module, batches: Iterable[Batch]) -> Confid
     overlap = []
     for batch in batches:
         truth = batch.truth
-        out = network(truth.images, batch.flow, batch.focal_px, batch.noise_px)
+        out = network(truth.images, batch.flow, batch.focal_px, batch.noise_px, batch.prior)
         ratio = truth.points.norm(dim=-1) / out.points.norm(dim=-1).clamp_min(1e-6)
         scale = ratio.masked_fill(~truth.valid, torch.nan).flatten(1).nanmedian(1).values
         scaled = out.points * scale[:, None, None, None, None, None]

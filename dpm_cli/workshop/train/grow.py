@@ -4,7 +4,7 @@ New attention layers and residual blocks follow the trained ones of their kind. 
 and the last matrix of what they add starts at zero (Net2Net, Chen et al., ICLR 2016: growth that keeps the function).
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import torch
 
@@ -44,3 +44,16 @@ def grow(network: MiniNetwork, config: MiniConfig) -> MiniNetwork:
             for parameter in layer.parameters():
                 torch.nn.init.zeros_(parameter)
     return grown
+
+
+@torch.no_grad()
+def with_told_decoder(network: MiniNetwork) -> MiniNetwork:
+    """The same network with a second decoder for a depth prior: its own if it has one, else a copy of the first."""
+    told = MiniNetwork(replace(network.config, told=True))
+    trained = network.state_dict()
+    if network.told is None:
+        names = [n for n in told.state_dict() if n.startswith("told.")]
+        copies = {n: trained[n.removeprefix("told.")] for n in names if n[5:] in trained}
+        trained = trained | copies
+    told.load_state_dict(trained, strict=False)
+    return told

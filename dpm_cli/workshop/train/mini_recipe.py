@@ -13,7 +13,7 @@ from dpm_cli.weights.mini_file import MiniWeights, load_mini, save_mini
 from dpm_cli.workshop.losses import LossWeights, total_loss
 from dpm_cli.workshop.train.batches import Batch
 from dpm_cli.workshop.train.confidence import fit_confidence
-from dpm_cli.workshop.train.grow import grow
+from dpm_cli.workshop.train.grow import grow, with_told_decoder
 from dpm_cli.workshop.train.settings import CPU_STAGES, GPU_STAGES, OWN_LICENCE, TrainingPlan
 from dpm_cli.workshop.train.speed import counted_flops
 from dpm_cli.workshop.train.validate import Scores, validate
@@ -25,23 +25,34 @@ class MiniRecipe:
 
     preset: str
     initial: MiniWeights | None = None
+    told: bool = False
+    """Whether only the decoder that is told a depth prior is trained."""
     needs_flow = True
     shown = "depth"
-    inner = ("encode_", "decode_", "attention", "down_", "exchange", "settle", "refine", "up_")
+    inner = (
+        *("encode_", "decode_", "attention", "down_", "exchange", "settle", "refine", "up_"),
+        *("told.decode_", "told.settle", "told.refine", "told.up_"),
+    )
 
     @classmethod
     def started_from(cls, path: Path) -> "MiniRecipe":
         """Recipe of the network in a file that `dpm train` wrote; WeightsError where there is none."""
         initial = load_mini(path)
-        names = [n for n, c in PRESETS.items() if c == initial.network.config]
+        plain = replace(initial.network.config, told=False)
+        names = [n for n, c in PRESETS.items() if c == plain]
         return cls(names[0] if names else "custom", initial)
 
     def grown_to(self, preset: str) -> "MiniRecipe":
         """The same start, made deeper where the preset is; UsageError where it is another network."""
         if self.initial is None:
             return MiniRecipe(preset)
-        network = grow(self.initial.network, PRESETS[preset])
+        config = replace(PRESETS[preset], told=self.initial.network.config.told)
+        network = grow(self.initial.network, config)
         return MiniRecipe(preset, replace(self.initial, network=network))
+
+    def with_prior(self) -> "MiniRecipe":
+        """The same, training the decoder that is told a depth prior and nothing else."""
+        return replace(self, told=True)
 
     def plan(self, gpu: bool) -> TrainingPlan:
         """Small pictures first; given weights go on at a gentler rate."""
@@ -53,13 +64,16 @@ class MiniRecipe:
         """New or a copy of the given one."""
         if self.initial is None:
             return MiniNetwork(PRESETS[self.preset])
-        network = MiniNetwork(self.initial.network.config)
-        network.load_state_dict(self.initial.network.state_dict())
+        trained = self.initial.network
+        if self.told:
+            return _only_told(with_told_decoder(trained))
+        network = MiniNetwork(trained.config)
+        network.load_state_dict(trained.state_dict())
         return network
 
     def forward(self, network: nn.Module, batch: Batch) -> MiniOutput:
-        """Both images, flow, and the focal length where it is told."""
-        return network(batch.truth.images, batch.flow, batch.focal_px, batch.noise_px)
+        """Both images, flow, and the focal length and the prior where they are told."""
+        return network(batch.truth.images, batch.flow, batch.focal_px, batch.noise_px, batch.prior)
 
     def loss(
         self, out: MiniOutput, truth: PairTruth, weights: LossWeights
@@ -76,16 +90,29 @@ class MiniRecipe:
     ) -> None:
         """A dpm-mini file, its confidence calibrated on `validation`."""
         assert isinstance(network, MiniNetwork)
-        found = {"calibration": fit_confidence(network, validation).to_json()} if validation else {}
+        found = {}
+        if self.told and self.initial is not None:
+            found = {k: v for k, v in self.initial.metadata.items() if k == "calibration"}
+        if validation:
+            name = "calibration_told" if self.told else "calibration"
+            found[name] = fit_confidence(network, validation).to_json()
         save_mini(path, network, {"licence": OWN_LICENCE, **metadata, **found})
 
     def pair_flops(self, size: tuple[int, int]) -> float:
         """Counted on a run."""
         network = self.network()
         images, flow = torch.zeros(1, 2, 3, *size), torch.zeros(1, 2, *size, 2)
+        prior = torch.ones(1, 2, *size) if self.told else None
 
         def run() -> None:
-            out = network(images, flow)
+            out = network(images, flow, prior=prior)
             (out.points.sum() + out.pose.sum()).backward()
 
         return counted_flops(run)
+
+
+def _only_told(network: MiniNetwork) -> MiniNetwork:
+    """The network with all of it frozen but the decoder that is told a prior."""
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(name.startswith("told."))
+    return network

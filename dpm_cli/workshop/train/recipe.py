@@ -82,17 +82,24 @@ class Recipe(Protocol):
         ...
 
 
-def choose_recipe(preset: str | None, initial: Path | None) -> Recipe:
+def choose_recipe(preset: str | None, initial: Path | None, prior: bool = False) -> Recipe:
     """The recipe of a preset (default: mini), or of the network in `initial`.
 
+    Args:
+        preset: name of a size.
+        initial: weights to start from.
+        prior: train only what is told a depth prior.
+
     Raises:
-        UsageError: unknown preset, or `initial` is of another size.
+        UsageError: unknown preset, `initial` is of another size, or cannot be told a prior.
         WeightsError: `initial` holds no network that can be trained.
     """
     if preset is not None and preset not in PRESET_NAMES:
         raise UsageError(f"unknown preset {preset!r}: choose one of {', '.join(PRESET_NAMES)}")
     if initial is None:
         name = preset or "mini"
+        if prior:
+            raise UsageError("--prior trains a part of a trained network: give --init")
         return MiniRecipe(name) if name in PRESETS else PairRecipe(name, PAIR_SIZES[name])
     checkpoint = read_checkpoint(initial)
     mini = recognise(checkpoint) is Kind.MINI
@@ -101,4 +108,6 @@ def choose_recipe(preset: str | None, initial: Path | None) -> Recipe:
         recipe = recipe.grown_to(preset)
     if preset not in (None, recipe.preset):
         raise UsageError(f"{initial} is another size than preset {preset}: leave --preset out")
-    return recipe
+    if prior and not isinstance(recipe, MiniRecipe):
+        raise UsageError(f"{initial} is no dpm-mini: only that can be told a prior")
+    return recipe.with_prior() if prior and isinstance(recipe, MiniRecipe) else recipe

@@ -69,6 +69,8 @@ class TrainSettings:
     clip: float = 1.0
     known_focal: float = 0.25
     """Share of pairs whose focal length is told to a network that asks for it."""
+    prior: bool = False
+    """Train the decoder that is told a depth prior, and nothing else."""
     best_flow: float = 0.2
     """Measured flow keeps between this share and all of its error where the point is seen: training pictures are small,
     and flow measured in large ones is better by as much."""

@@ -18,6 +18,7 @@ from dpm_cli.workshop.train.batches import (
     cat_truth,
     measured_flow,
     no_flow,
+    told_prior,
     truth_to,
 )
 
@@ -103,13 +104,16 @@ def fixed_batches(
     size: tuple[int, int],
     device: torch.device | str | None = None,
     needs_flow: bool = True,
+    prior: bool = False,
 ) -> list[Batch]:
-    """Validation batches that are the same in every run; the focal length is told in none."""
+    """Validation batches that are the same in every run; the focal length is told in none, a prior where asked for."""
     batches = []
     for number in range(count):
-        truth = source.draw(batch, size, torch.Generator().manual_seed(1000 + number))
+        generator = torch.Generator().manual_seed(1000 + number)
+        truth = source.draw(batch, size, generator)
         truth = truth_to(truth, device)
         focal = torch.zeros(len(truth.images), device=truth.images.device)
         flow = measured_flow(truth.images) if needs_flow else no_flow(truth)
-        batches.append(Batch(truth, flow, focal, torch.full_like(focal, NOISE_PX)))
+        told = told_prior(truth, generator) if prior else None
+        batches.append(Batch(truth, flow, focal, torch.full_like(focal, NOISE_PX), told))
     return batches

@@ -26,6 +26,8 @@ from dpm_cli.workshop.train.speed import product_flops
 
 CACHE_SIZE = (96, 128)
 """Of clips that `--cache-clips` renders."""
+_KNOWN_BESIDE_PRIOR = 0.75
+"""Share of pairs whose focal length is told beside a prior: in a clip it nearly always is."""
 
 
 def settings_of(options: TrainOptions, recipe: Recipe, world: int) -> TrainSettings:
@@ -46,6 +48,8 @@ def settings_of(options: TrainOptions, recipe: Recipe, world: int) -> TrainSetti
         learning_rate=options.learning_rate or plan.learning_rate,
         muon=plan.muon,
         ema=TrainSettings.ema if options.ema else 0.0,
+        known_focal=_KNOWN_BESIDE_PRIOR if options.prior else TrainSettings.known_focal,
+        prior=options.prior,
         seed=options.seed,
         checkpoint_every=plan.checkpoint_every,
         loss=LossWeights(),
@@ -79,7 +83,7 @@ def run_training(options: TrainOptions, reporter: Reporter) -> TrainResult:
     """
     options = on_this_machine(options)
     device = torch.device(options.device)
-    recipe = choose_recipe(options.preset, options.initial)
+    recipe = choose_recipe(options.preset, options.initial, options.prior)
     with joined(device) as processes:
         settings = settings_of(options, recipe, processes.world)
         if processes.chief:
@@ -172,7 +176,7 @@ def _validation(options: TrainOptions, recipe: Recipe) -> list[Batch]:
     device, cache = options.device, options.validation_cache
     source = CachedPairs([cache]) if cache else RenderedPairs(device, "val", (1, 8))
     plan = recipe.plan(_is_gpu(options))
-    return fixed_batches(source, *plan.validation, device, recipe.needs_flow)
+    return fixed_batches(source, *plan.validation, device, recipe.needs_flow, options.prior)
 
 
 def _share_line(recipe: Recipe, settings: TrainSettings, device: torch.device) -> tuple[str, float]:

@@ -109,7 +109,7 @@ def validate(network: torch.nn.Module, batches: Iterable[Batch], autocast: bool 
     for batch in batches:
         images, K = batch.truth.images, batch.truth.intrinsics[:, 0]
         with torch.autocast(images.device.type, torch.bfloat16, enabled=autocast):
-            out = network(images, batch.flow, batch.focal_px, batch.noise_px)
+            out = network(images, batch.flow, batch.focal_px, batch.noise_px, batch.prior)
         unit = (images.shape[-1] ** 2 + images.shape[-2] ** 2) ** 0.5 / 2
         focal_error = (out.log_focal - (K[:, 0, 0] / unit).log()).abs()
         moves = out.motion_logit > 0
