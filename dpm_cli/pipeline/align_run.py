@@ -81,6 +81,7 @@ def refine_with_prior(
     run: AlignedRun,
     size: tuple[int, int],
     store: PassStore,
+    chunks: dict[str, np.ndarray],
     told: ToldDepth,
     settings: ReconstructSettings,
 ) -> AlignedRun:
@@ -90,12 +91,12 @@ def refine_with_prior(
         run: as `align_run` returns it.
         size: (height, width) of the working images.
         store: every pass.
+        chunks: all of its chunks, as it reads them.
         told: the prior on the grid of the passes, in the run's scale.
         settings: of the run.
     """
     if run.before is None or run.passes.correction is None:
         return run
-    chunks = store.read_chunks()
     passes = Passes(**{f.name: chunks[f.name] for f in fields(Passes)})
     aligned, focal = _refine(passes, _flows(chunks, size), run.before, store, settings, told)
     if aligned.correction is None:

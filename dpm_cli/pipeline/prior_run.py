@@ -95,22 +95,20 @@ def hear_prior(
     spacing = grid_spacing(clip.size, len(chunks["pairs"]))
     said, metric = _prior_grid(prior.store, len(clip), spacing)
     aligned = _without_odd_passes(alone, chunks["status"])
-    grid, fits = _aligned(aligned, chunks, said, clip.size)
-    sigma_log, trust = found_error(grid, said, typical_inverse(said, grid.shot), fits)
+    typical = typical_inverse(said, alone.shot)
+    grid, fits = _aligned(aligned, chunks, said, typical, clip.size)
+    witness = Witness(prior.store, fits, typical, *found_error(grid, said, typical, fits))
     name = prior.info.said
-    if trust == 0:
+    if witness.trust == 0:
         note = f"{name} contradicts what parallax knows and was not used"
         reporter.note(note)
-        witness = Witness(prior.store, fits, typical_inverse(said, grid.shot), sigma_log, trust)
         return HeardPrior(alone, witness, None, (note,))
-    closer = refine_with_prior(
-        alone, clip.size, store, _told(said, grid.shot, fits, sigma_log, trust), settings
-    )
+    closer = refine_with_prior(alone, clip.size, store, chunks, _told(said, witness), settings)
     if closer is not alone:
         aligned = _without_odd_passes(closer, chunks["status"])
-        grid, fits = _aligned(aligned, chunks, said, clip.size)
-    witness = Witness(prior.store, fits, typical_inverse(said, grid.shot), sigma_log, trust)
-    note = f"depth also from {name}: expected error {100 * sigma_log:.0f} %"
+        grid, fits = _aligned(aligned, chunks, said, typical, clip.size)
+        witness = replace(witness, affine=fits)
+    note = f"depth also from {name}: expected error {100 * witness.sigma_log:.0f} %"
     reporter.note(note)
     if not metric:
         return HeardPrior(aligned, witness, None, (note,))
@@ -119,24 +117,25 @@ def hear_prior(
 
 
 def _aligned(
-    run: AlignedRun, chunks: dict[str, np.ndarray], said: PriorGrid, size: tuple[int, int]
+    run: AlignedRun,
+    chunks: dict[str, np.ndarray],
+    said: PriorGrid,
+    typical: np.ndarray,
+    size: tuple[int, int],
 ) -> tuple[RunGrid, tuple[Affine, ...]]:
     """What the run knows on the grid, and where the prior lies in it."""
     spacing = grid_spacing(size, len(chunks["pairs"]))
     grid = _run_grid(run, chunks, size, spacing)
-    typical = typical_inverse(said, grid.shot)
     fits, sigma = own_fits(grid, said, typical)
     links = _links(run.passes, chunks, grid, said, fits, typical, spacing)
     return grid, linked_fits(fits, sigma, links)
 
 
-def _told(
-    said: PriorGrid, shot: np.ndarray, fits: tuple[Affine, ...], sigma_log: float, trust: float
-) -> ToldDepth:
+def _told(said: PriorGrid, witness: Witness) -> ToldDepth:
     """The prior on the grid, in the run's scale, with the error that it was found to have."""
-    relative = said.inverse_depth / typical_inverse(said, shot)[:, None, None]
-    log_depth = -np.stack([f.log_inverse(q) for f, q in zip(fits, relative, strict=True)])
-    sigma = np.where(said.valid, sigma_log / np.sqrt(trust), np.inf)
+    relative = said.inverse_depth / witness.typical[:, None, None]
+    log_depth = -np.stack([f.log_inverse(q) for f, q in zip(witness.affine, relative, strict=True)])
+    sigma = np.where(said.valid, witness.sigma_log / np.sqrt(witness.trust), np.inf)
     return ToldDepth(np.where(said.valid, log_depth, 0), sigma)
 
 

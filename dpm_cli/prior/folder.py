@@ -14,15 +14,19 @@ import numpy as np
 
 from dpm_cli.config import PriorKind
 from dpm_cli.errors import InputError
-from dpm_cli.prior.estimate import PriorEstimate, PriorInfo
+from dpm_cli.prior.estimate import (
+    NETWORK_FOCAL_SIGMA,
+    NETWORK_SHIFT_SIGMA,
+    NETWORK_SIGMA_LOG,
+    PriorEstimate,
+    PriorInfo,
+)
 from dpm_cli.prior.maps import SUFFIXES, read_map
 from dpm_cli.structures import Clip
 from dpm_cli.video.inputs import natural_key
 
-_SIGMA_LOG = 0.1
-"""Relative error that is expected of a map where the clip cannot say."""
-_SHIFT_SIGMA = {"depth": 0.03, "metric": 0.03, "inverse": 1.0}
-_FOCAL_SIGMA = 0.08
+_ANY_SHIFT = 1.0
+"""Of inverse depth, whose zero may be anywhere."""
 _SHAPE = 0.02
 """Relative difference of the aspect ratios of a map and the clip that rounding may make."""
 
@@ -75,11 +79,11 @@ class FolderPrior:
             inverse_depth=inverse,
             valid=valid,
             sky=sky > 0,
-            sigma_log=_SIGMA_LOG,
-            shift_sigma=_SHIFT_SIGMA[self.kind],
+            sigma_log=NETWORK_SIGMA_LOG,
+            shift_sigma=_ANY_SHIFT if self.kind == "inverse" else NETWORK_SHIFT_SIGMA,
             metric=self.kind == "metric",
             focal_px=focal_px,
-            focal_sigma_log=_FOCAL_SIGMA,
+            focal_sigma_log=NETWORK_FOCAL_SIGMA,
         )
 
 

@@ -12,17 +12,17 @@ import torch
 
 from dpm_cli.network.moge.model import MogeNetwork
 from dpm_cli.network.moge.pinhole import pinhole_view
-from dpm_cli.prior.estimate import PriorEstimate, PriorInfo
+from dpm_cli.prior.estimate import (
+    NETWORK_FOCAL_SIGMA,
+    NETWORK_SHIFT_SIGMA,
+    NETWORK_SIGMA_LOG,
+    PriorEstimate,
+    PriorInfo,
+)
 from dpm_cli.weights.checkpoint import read_checkpoint
 from dpm_cli.weights.load import load_moge_network
 
 TOKENS = {"cpu": 300, "mps": 1200, "cuda": 1800}
-_SIGMA_LOG = 0.1
-"""Relative error that is expected where the clip cannot say; the paper's mean over test sets is .08."""
-_SHIFT_SIGMA = 0.03
-"""A wrong focal length bends depth a little; more freedom would flatten it, for the prior itself has errors."""
-_FOCAL_SIGMA = 0.08
-"""Deviation of log focal length; no published figure was found, so this is a guess to the safe side."""
 _FARTHEST = 1e-4
 """Inverse depth below which nothing is told apart."""
 
@@ -58,11 +58,11 @@ class MogePrior:
             inverse_depth=np.where(valid, np.maximum(1 / depth, _FARTHEST), 0).astype(np.float32),
             valid=valid,
             sky=maps.mask[0].cpu().numpy() <= 0.5,
-            sigma_log=_SIGMA_LOG,
-            shift_sigma=_SHIFT_SIGMA,
+            sigma_log=NETWORK_SIGMA_LOG,
+            shift_sigma=NETWORK_SHIFT_SIGMA,
             metric=True,
             focal_px=focal_px if valid.any() and focal_px > 0 else None,
-            focal_sigma_log=_FOCAL_SIGMA,
+            focal_sigma_log=NETWORK_FOCAL_SIGMA,
         )
 
 
