@@ -153,12 +153,9 @@ def test_the_predictor_tells_it_to_pairs_without_parallax_only():
     assert (moved.status == ("ok",)) == (asked == [])
 
 
-def test_weights_without_a_second_decoder_hear_nothing():
-    predictor = MiniPredictor(shaken_network(), "0" * 64, ConfidenceScale(), CPU)
-    predictor.tell(lambda t: np.ones(SIZE, np.float32))
-    image = torch.rand(1, 3, *SIZE, generator=torch.Generator().manual_seed(0))
-    features = predictor.encode(image) | {FRAME: torch.tensor([0])}
-    assert predictor.predict(features, features).points.isfinite().all()
+def test_only_weights_with_a_second_decoder_hear_a_prior():
+    for network, hears in ((shaken_network(), False), (with_told_decoder(shaken_network()), True)):
+        assert MiniPredictor(network, "0" * 64, ConfidenceScale(), CPU).hears_prior == hears
 
 
 def test_imitated_priors_keep_units_free_and_the_sky_mostly_unknown():

@@ -19,7 +19,7 @@ from dpm_cli.passes.fusion import AlignedPasses
 from dpm_cli.passes.store import PassStore
 from dpm_cli.pipeline import reconstruct
 from dpm_cli.pipeline.align_run import AlignedRun
-from dpm_cli.pipeline.prior_run import _without_odd_passes
+from dpm_cli.pipeline.prior_grid import without_odd_passes
 from dpm_cli.predictors import LOADERS
 from dpm_cli.prior.folder import FolderPrior
 from dpm_cli.progress import SilentReporter
@@ -206,5 +206,5 @@ def test_parallax_that_few_passes_see_is_not_believed(tmp_path, status, kept):
     )
     run = AlignedRun(passes, np.zeros(count, np.int64), FocalEstimate(1.0, 0.0, "given"), ())
     words = np.array(["ok" if s == "o" else "still" for s in status])
-    left = words[_without_odd_passes(run, words).passes.usable]
+    left = words[without_odd_passes(run, words).passes.usable]
     assert "".join(w[0] for w in left) == kept

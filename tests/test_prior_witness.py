@@ -175,14 +175,19 @@ def test_edges_are_less_certain_and_a_refused_prior_says_nothing(tmp_path):
     valid[0] = False
     store = PriorStore(tmp_path)
     store.write(0, PriorEstimate(inverse, valid, ~valid, 0.1, 0.1, True))
-    witness = Witness(store, (Affine(np.log(3), 0.0),), np.array((1.0,)), 0.05, 1.0)
+    witness = Witness(
+        store, (Affine(np.log(3), 0.0),), np.array((1.0,)), 0.05, 1.0, np.array((False,))
+    )
     frame = witness.frame(0)
     np.testing.assert_allclose(np.exp(-frame.log_depth[5, ::29]), (3, 6), rtol=1e-5)
     assert frame.sigma[5, 2] == pytest.approx(0.05)
     assert frame.sigma[5, 15] > 0.2
     assert np.isinf(frame.sigma[0]).all()
     assert frame.sky[0].all()
-    refused = Witness(store, witness.affine, witness.typical, 0.05, 0.0).frame(0)
+    spoken = Witness(store, witness.affine, witness.typical, 0.05, 1.0, ~witness.spoken).frame(0)
+    assert np.isinf(spoken.sigma).all()
+    assert spoken.sky[0].all()
+    refused = Witness(store, witness.affine, witness.typical, 0.05, 0.0, witness.spoken).frame(0)
     assert np.isinf(refused.sigma).all()
     assert not refused.sky.any()
 

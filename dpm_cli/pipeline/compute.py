@@ -137,7 +137,8 @@ def _align(
         if prior is None:
             return _Found(aligned, None, None, [*said, *aligned.notes])
         with job.watch.time("prior"):
-            heard = hear_prior(clip, aligned, store, prior, settings, job.reporter)
+            told = _listener(job) is not None and _heeded(job)
+            heard = hear_prior(clip, aligned, store, prior, settings, job.reporter, told=told)
         believed = heard.witness.trust > 0
         if believed or not _was_told(told_focal, store, job):
             witness, scale = (heard.witness, heard.scale) if believed else (None, None)
@@ -208,8 +209,9 @@ def _predict_graph(
     job.writer.write_manifest(frozen | ({"window": memory.window} if memory.window else {}))
     job.reporter.detail(f"{len(clip)} frames, {len(graph.pairs)} pairs, on {machine.device}")
     told_focal = _prepare(clip, K, prior, job)
-    if isinstance(machine.predictor, HearsPrior):
-        machine.predictor.tell(_frame_depth(prior.store) if prior and _heeded(job) else None)
+    listener = _listener(job)
+    if listener is not None:
+        listener.tell(_frame_depth(prior.store) if prior and _heeded(job) else None)
     told = told_focal.note(clip.size[1]) if told_focal else None
     said = job.say([told] if told else [])
     with job.watch.time("predict"):
@@ -234,12 +236,18 @@ def _heeded(job: Job) -> bool:
     return not job.writer.manifest["prior"].get("refused")
 
 
+def _listener(job: Job) -> HearsPrior | None:
+    """The predictor, if it can be told a prior."""
+    predictor = job.machine.predictor
+    return predictor if isinstance(predictor, HearsPrior) and predictor.hears_prior else None
+
+
 def _was_told(focal: FocalEstimate | None, store: PassStore, job: Job) -> bool:
     """Whether the passes hold a word of the prior: the focal length, or depth where no parallax is."""
     if not _heeded(job):
         return False
     without_parallax = bool((store.read_chunks()["status"] != "ok").any())
-    heard = isinstance(job.machine.predictor, HearsPrior) and without_parallax
+    heard = _listener(job) is not None and without_parallax
     return heard or (focal is not None and focal.source == "prior")
 
 

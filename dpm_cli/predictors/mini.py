@@ -114,11 +114,14 @@ class MiniPredictor:
         out = self._run(first, second, self.matcher.flows(first, second))
         return out.log_focal.exp().double() * half_diagonal(*first.shape[-2:])
 
+    @property
+    def hears_prior(self) -> bool:
+        """Whether the weights have a decoder for it."""
+        return self.network.told is not None
+
     def tell(self, prior: FrameDepth | None) -> None:
-        """A depth prior for pairs that have no parallax of their own; weights without a decoder for it hear none."""
-        self._prior = None
-        if prior is not None and self.network.told is not None:
-            self._prior = lru_cache(_PRIORS_KEPT)(prior)
+        """A depth prior for pairs that have no parallax of their own."""
+        self._prior = None if prior is None else lru_cache(_PRIORS_KEPT)(prior)
 
     def encode(self, images: Tensor) -> Features:
         """The images themselves: matching needs both, so nothing can be computed of one alone."""
@@ -222,9 +225,9 @@ def load(
 
 
 def _with_rows(whole: PairPrediction, rows: list[int], part: PairPrediction) -> PairPrediction:
-    """`whole` with what `part` says of `rows`; which camera stands still remains as it was."""
+    """`whole` with the points that `part` says of `rows`; a prior of depth knows nothing of what moves."""
     changed = {}
-    for name in ("points", "confidence", "motion_logit", "valid_logit"):
+    for name in ("points", "confidence", "valid_logit"):
         values = getattr(whole, name).clone()
         values[rows] = getattr(part, name)
         changed[name] = values

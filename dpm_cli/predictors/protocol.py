@@ -89,6 +89,11 @@ class MeasuresFlow(Protocol):
 class HearsPrior(Protocol):
     """A predictor that can be told a depth prior; the engine's frame numbers say of which frames."""
 
+    @property
+    def hears_prior(self) -> bool:
+        """Whether its weights know what to do with one."""
+        ...
+
     def tell(self, prior: FrameDepth | None) -> None:
-        """What is told from now on; None = nothing."""
+        """What pairs without parallax are told from now on; None = nothing."""
         ...

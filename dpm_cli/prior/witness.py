@@ -88,6 +88,8 @@ class Witness:
     """Relative error that the clip has found."""
     trust: float
     """0..1, what the inverse variance is multiplied by."""
+    spoken: np.ndarray
+    """(T,) bool: the passes of the frame were told the prior, which has no second vote on its depth then."""
 
     def frame(self, t: int) -> WitnessFrame:
         """Depth of frame `t`; edges, which a prior blurs and displaces, are less certain."""
@@ -99,7 +101,8 @@ class Witness:
         )
         sigma = np.hypot(self.sigma_log, np.minimum(edge / 2, _EDGE_SIGMA))
         sigma = sigma / np.sqrt(max(self.trust, 1e-12))
-        sigma = np.where(own.valid & (self.trust > 0), sigma, np.inf)
+        speaks = own.valid & (self.trust > 0) & ~self.spoken[t]
+        sigma = np.where(speaks, sigma, np.inf)
         return WitnessFrame(-log_inverse, sigma.astype(np.float32), own.sky & (self.trust > 0))
 
 
