@@ -19,7 +19,7 @@ from dpm_cli.predictors.confidence_scale import ConfidenceScale
 from dpm_cli.predictors.mini import MiniPredictor, load
 from dpm_cli.predictors.protocol import FRAME, HearsPrior
 from dpm_cli.structures import Clip
-from dpm_cli.weights.mini_file import save_mini
+from dpm_cli.weights.mini_file import load_mini, save_mini
 from dpm_cli.workshop.synthetic.prior_errors import imitate_prior
 from dpm_cli.workshop.train.grow import with_told_decoder
 from dpm_cli.workshop.train.recipe import choose_recipe
@@ -186,9 +186,10 @@ def test_only_the_second_decoder_learns(tmp_path: Path):
         own = network.get_parameter(name.removeprefix("told."))
         assert torch.equal(network.get_parameter(name), own)
     out = tmp_path / "out.safetensors"
-    recipe.save(out, network, {}, [])
+    recipe.save(out, network, {"pairs": "7"}, [])
     loaded = load(out, CPU)
     assert loaded.scale.motion_bias == 0.5
+    assert load_mini(out).metadata["told_pairs"] == "7"
     assert loaded.network.told is not None
 
 

@@ -88,14 +88,14 @@ class MiniRecipe:
     def save(
         self, path: Path, network: nn.Module, metadata: Mapping[str, str], validation: list[Batch]
     ) -> None:
-        """A dpm-mini file, its confidence calibrated on `validation`."""
+        """A dpm-mini file, its confidence calibrated on `validation`; what it says of a first decoder stays."""
         assert isinstance(network, MiniNetwork)
-        found = {}
+        name = "calibration"
         if self.told and self.initial is not None:
-            found = {k: v for k, v in self.initial.metadata.items() if k == "calibration"}
-        if validation:
-            name = "calibration_told" if self.told else "calibration"
-            found[name] = fit_confidence(network, validation).to_json()
+            name = "calibration_told"
+            own = {f"told_{key}": value for key, value in metadata.items()}
+            metadata = {**self.initial.metadata, **own}
+        found = {name: fit_confidence(network, validation).to_json()} if validation else {}
         save_mini(path, network, {"licence": OWN_LICENCE, **metadata, **found})
 
     def pair_flops(self, size: tuple[int, int]) -> float:
