@@ -7,8 +7,7 @@ import torch
 
 from dpm_cli.align import fuse_log_depth
 from dpm_cli.geometry.camera import rays
-from dpm_cli.motion.doubt import GridLook, error_by_flow
-from dpm_cli.passes.fusion import AlignedPasses, look_of
+from dpm_cli.passes.fusion import AlignedPasses
 from dpm_cli.pipeline.align_run import AlignedRun
 from dpm_cli.prior.affine import Affine
 from dpm_cli.prior.links import Links, link_frames
@@ -49,10 +48,7 @@ def with_parallax(aligned: AlignedRun, status: np.ndarray) -> np.ndarray:
 def run_grid(
     aligned: AlignedRun, chunks: dict[str, np.ndarray], size: tuple[int, int], spacing: int
 ) -> RunGrid:
-    """Depth of every frame from its passes on their grid, with what bundle adjustment changed.
-
-    What noise of the flow makes of little parallax is beyond the passes' own words, and counts where it is larger.
-    """
+    """Depth of every frame from its passes on their grid, with what bundle adjustment changed."""
     passes, half = aligned.passes, spacing // 2
     grid = (slice(half, None, spacing), slice(half, None, spacing))
     moving = (chunks["status"] == "ok") & passes.usable
@@ -65,30 +61,13 @@ def run_grid(
             factor, surer = (m[grid] for m in passes.correction.at_size(t, size))
             fused, sure = fused + factor, sure * np.exp(surer)
         static = (chunks["flow_weight"][e, v] * moving[e, None, None]).max(0) > _STATIC
-        looks = [
-            _grid_look(n, view, passes, chunks, spacing)
-            for n, view in zip(e, v, strict=True)
-            if moving[n]
-        ]
-        said = 1 / np.maximum(sure, 1e-3)
-        error = np.maximum(said, error_by_flow(fused, looks, _STATIC))
-        known = static & (error < _INFORMED_SIGMA)
+        error = 1 / np.maximum(sure, 1e-3)
         depth.append(fused)
-        sigma.append(np.where(known, error, said))
-        informed.append(known)
+        sigma.append(error)
+        informed.append(static & (error < _INFORMED_SIGMA))
     return RunGrid(
         np.stack(depth).astype(np.float64), np.stack(sigma), np.stack(informed), aligned.shot
     )
-
-
-def _grid_look(
-    e: int, v: int, passes: AlignedPasses, chunks: dict[str, np.ndarray], spacing: int
-) -> GridLook:
-    """What pass `e` sees of the frame of its view `v`."""
-    own, other = passes.pairs[e, v], passes.pairs[e, 1 - v]
-    flow = chunks["flow"][e]
-    look = look_of(int(own), int(other), flow[v], flow[1 - v], passes.cameras)
-    return GridLook.of(look, chunks["flow_weight"][e, v], spacing)
 
 
 def prior_grid(store: PriorStore, frames: int, spacing: int) -> tuple[PriorGrid, bool]:
