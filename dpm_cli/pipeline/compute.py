@@ -30,10 +30,10 @@ from dpm_cli.pipeline.job import Job
 from dpm_cli.pipeline.machine import Machine
 from dpm_cli.pipeline.manifest import clip_manifest
 from dpm_cli.pipeline.prior_run import ClipPrior, ask_prior, hear_prior
+from dpm_cli.pipeline.prior_told import hears, heeded, tell, was_told
 from dpm_cli.pipeline.stopwatch import Stopwatch
-from dpm_cli.predictors.protocol import FrameDepth, HearsPrior, MeasuresFlow, Predictor
+from dpm_cli.predictors.protocol import MeasuresFlow, Predictor
 from dpm_cli.prior.focal import with_prior
-from dpm_cli.prior.store import PriorStore
 from dpm_cli.prior.witness import Witness
 from dpm_cli.progress import Reporter
 from dpm_cli.ram import give_back_ram
@@ -137,10 +137,10 @@ def _align(
         if prior is None:
             return _Found(aligned, None, None, [*said, *aligned.notes])
         with job.watch.time("prior"):
-            told = _listener(job) is not None and _heeded(job)
+            told = hears(job)
             heard = hear_prior(clip, aligned, store, prior, settings, job.reporter, told=told)
         believed = heard.witness.trust > 0
-        if believed or not _was_told(told_focal, store, job):
+        if believed or not was_told(told_focal, store, job):
             witness, scale = (heard.witness, heard.scale) if believed else (None, None)
             notes = [*said, *heard.aligned.notes, *heard.notes]
             return _Found(heard.aligned, witness, scale, notes)
@@ -209,9 +209,7 @@ def _predict_graph(
     job.writer.write_manifest(frozen | ({"window": memory.window} if memory.window else {}))
     job.reporter.detail(f"{len(clip)} frames, {len(graph.pairs)} pairs, on {machine.device}")
     told_focal = _prepare(clip, K, prior, job)
-    listener = _listener(job)
-    if listener is not None:
-        listener.tell(_frame_depth(prior.store) if prior and _heeded(job) else None)
+    tell(prior, job)
     told = told_focal.note(clip.size[1]) if told_focal else None
     said = job.say([told] if told else [])
     with job.watch.time("predict"):
@@ -229,36 +227,6 @@ def _predict_graph(
             reporter=job.reporter,
         )
     return _Predicted(store, told_focal, graph.reach, said)
-
-
-def _heeded(job: Job) -> bool:
-    """Whether the passes may be told the prior: until it turns out to be wrong."""
-    return not job.writer.manifest["prior"].get("refused")
-
-
-def _listener(job: Job) -> HearsPrior | None:
-    """The predictor, if it can be told a prior."""
-    predictor = job.machine.predictor
-    return predictor if isinstance(predictor, HearsPrior) and predictor.hears_prior else None
-
-
-def _was_told(focal: FocalEstimate | None, store: PassStore, job: Job) -> bool:
-    """Whether the passes hold a word of the prior: the focal length, or depth where no parallax is."""
-    if not _heeded(job):
-        return False
-    without_parallax = bool((store.read_chunks()["status"] != "ok").any())
-    heard = _listener(job) is not None and without_parallax
-    return heard or (focal is not None and focal.source == "prior")
-
-
-def _frame_depth(store: PriorStore) -> FrameDepth:
-    """What a predictor is told of the frames of a store."""
-
-    def of_frame(t: int) -> np.ndarray:
-        estimate = store.read(t)
-        return np.where(estimate.valid, estimate.inverse_depth, 0).astype(np.float32)
-
-    return of_frame
 
 
 def _ask_prior(clip: Clip, pictures: Pictures, job: Job) -> ClipPrior | None:
@@ -288,7 +256,7 @@ def _prepare(
         predictor.matcher.given = user_flow(clip, job.settings)
     with job.watch.time("prepare"):
         found = predictor.prepare(clip, K)
-        if found and prior and _heeded(job) and not job.settings.per_frame_focal:
+        if found and prior and heeded(job) and not job.settings.per_frame_focal:
             better = with_prior(found, prior.store, len(clip), prior.info.said)
             if better is not None:
                 focal_px = torch.tensor(better.focal_px, dtype=torch.float64)
