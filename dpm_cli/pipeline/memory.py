@@ -41,7 +41,7 @@ _RECORDS = 500
 """Of the frames that those rounds keep."""
 _ALIGNING = 150
 """Bytes a point of the coarse grid of all passes."""
-_WRITING, _PREVIEW = 100, 48 * 2**20
+_WRITING, _PREVIEW = 60, 48 * 2**20
 """Bytes a pixel of the source, or of a working image where that is larger, while pictures are written; and in all."""
 _LEAST_ROOM = MatchingRoom(1, 0, FARTHEST_CHAIN)
 _MOST_FEATURES = 24
