@@ -8,7 +8,7 @@ import pytest
 import torch
 from toy_pairs import toy_pairs
 
-from dpm_cli.network.mini import PRESETS, MiniConfig, MiniNetwork, compose
+from dpm_cli.network.mini import PRESETS, MiniConfig, MiniNetwork, compose, without_offset
 from dpm_cli.network.mini.upsample import upsample
 from dpm_cli.network.mini.warp import (
     half_diagonal,
@@ -108,10 +108,10 @@ def test_compose_repeats_the_forward_pass_and_honours_the_principal_point(networ
     shaken(network)
     flow = torch.randn(1, 2, 32, 48, 2)
     out = network(torch.rand(1, 2, 3, 32, 48), flow)
-    points, displacement = compose(out.maps, flow, out.pose, out.focal)
+    points, displacement = compose(without_offset(out.maps), out.flow, out.pose, out.focal)
     assert torch.equal(points, out.points)
     assert torch.equal(displacement, out.displacement)
-    points, _ = compose(out.maps, flow, out.pose, out.focal, (10.0, 7.0))
+    points, _ = compose(without_offset(out.maps), out.flow, out.pose, out.focal, (10.0, 7.0))
     assert points[0, 0, 0, 7, 10, :2].abs().max() < 1e-6
 
 
@@ -154,3 +154,22 @@ def test_the_shipped_weights_say_what_they_said_when_they_were_trained():
         found = found[..., ::8, ::8, :] if name in ("points", "displacement") else found
         error = (found - torch.from_numpy(stored[name])).norm() / found.norm()
         assert error < 5e-5, f"{name}: {error:.1e}"
+
+
+@pytest.mark.parametrize("size", [(36, 48), (31, 50), (13, 20), (9, 11)])
+def test_upsampling_is_the_weighted_mean_of_the_nine_cells_around(size):
+    generator = torch.Generator().manual_seed(0)
+    maps, guide = (torch.rand(2, 3, *s, generator=generator) for s in ((12, 16), size))
+    small = torch.nn.functional.interpolate(guide, (12, 16), mode="bilinear", antialias=True)
+    found = upsample(maps, guide)
+    for y, x in ((0, 0), (size[0] // 2, size[1] // 3), (size[0] - 1, size[1] - 1), (5, 7)):
+        at_y, at_x = (y + 0.5) * 12 / size[0] - 0.5, (x + 0.5) * 16 / size[1] - 0.5
+        total, norm = torch.zeros(2, 3), torch.zeros(2, 1)
+        for row in range(round(at_y) - 1, round(at_y) + 2):
+            for column in range(round(at_x) - 1, round(at_x) + 2):
+                cell = (slice(None), slice(None), min(max(row, 0), 11), min(max(column, 0), 15))
+                apart = (small[cell] - guide[:, :, y, x]).square().sum(1, keepdim=True)
+                near = math.exp(-((at_y - row) ** 2 + (at_x - column) ** 2) / (2 * 0.7**2))
+                weight = near * ((-apart / (2 * 0.08**2)).exp() + 1e-3)
+                total, norm = total + weight * maps[cell], norm + weight
+        torch.testing.assert_close(found[:, :, y, x], total / norm, atol=1e-4, rtol=1e-4)

@@ -15,6 +15,10 @@ from dpm_cli.errors import DegenerateGeometryError
 from dpm_cli.geometry.robust import weighted_median
 
 _MIN_POINTS = 8
+_LEAST_CURVATURE = 0.3
+"""Of what the weights suggest: below it the cost is no parabola, and a step is not made longer for it."""
+_STILL = 1e-6
+"""Change of log focal length that is the last."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +75,11 @@ def estimate_focal(
         robust = w * (width**2 / (width**2 + size**2)) ** 2
         # Where residuals grow the weight falls, so the curvature is less than the weights suggest.
         slope = 1 - 2 * size**2 / (width**2 + size**2)
-        step = _dot(robust, jacobian, error) / _dot(robust, jacobian, jacobian)
+        falling = ((robust * slope).sum(-1) / robust.sum(-1)).clamp_min(_LEAST_CURVATURE)
+        step = _dot(robust, jacobian, error) / _dot(robust, jacobian, jacobian) / falling
         log_focal = log_focal - step.clamp(-0.5, 0.5)
+        if bool((step.abs() < _STILL).all()):
+            break
     error, jacobian = _angle_error(direction, offsets, log_focal)
     curvature = _dot(robust, jacobian, jacobian)
     curvature = curvature * ((robust * slope).sum(-1) / robust.sum(-1)).clamp_min(0.1)

@@ -15,8 +15,8 @@ from dpm_cli.geometry.pnp_start import EXPLAINED, start_pose, thin
 
 _MIN_POINTS = 6
 _COARSE_POINTS = 4096
-_POLISH_STEPS = 2
-"""Steps on all points after convergence on about 4096 of them: they halve the effect of independent noise."""
+_POLISH_STEPS = 1
+"""Steps on all points after convergence on about 4096 of them: it halves the effect of independent noise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ def solve_pnp(
         weights: (B, N) >= 0.
         blocks: (N,) int64 image tile of each point. Noise may be correlated within a tile (point maps are smooth):
             the covariance then counts tiles, not points.
-        iterations: of Levenberg-Marquardt, at most.
+        iterations: of the refinement, at most.
 
     Raises:
         DegenerateGeometryError: fewer than 6 points with weight in some pair.

@@ -1,4 +1,4 @@
-"""The inner problem of robust PnP: residuals, weights and Levenberg-Marquardt, batched over pairs, float64.
+"""The inner problem of robust PnP: residuals, weights and damped Newton steps, batched over pairs, float64.
 
 The residual is the part of the moved point across its pixel's ray, weighted by focal length over distance, so near
 the truth it counts pixels. The weight is not differentiated. That matters with noisy points: with the reprojection
@@ -17,6 +17,10 @@ from dpm_cli.geometry.robust import RAYLEIGH_MEDIAN, weighted_median
 
 _WIDTH = 4.0
 """Width of the Geman-McClure weight in units of the residuals' robust deviation."""
+_LEAST_CURVATURE = 0.1
+_STILL = 1e-3
+"""A step that moves the points by less than this share of the width, root mean square, is the last. What is left is a
+third of it, and noise alone, of four thousand points, moves them by ten times as much."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,13 +111,13 @@ def gram(a: Tensor, weights: Tensor, b: Tensor) -> Tensor:
 
 
 def refine(problem: PnpProblem, pose: Tensor, *, iterations: int) -> PnpState:
-    """Robust Levenberg-Marquardt from `pose` (B, 4, 4); damping and acceptance are each pair's own."""
+    """Robust Newton steps from `pose` (B, 4, 4), at most `iterations`; damping and acceptance are each pair's own."""
     damping = torch.full((len(problem.K),), 1e-4, dtype=pose.dtype, device=pose.device)
+    bold = torch.ones_like(damping, dtype=torch.bool)
     state = linearise(problem, pose)
     for _ in range(iterations):
         rows, weights = system(problem, state)
-        normal = gram(rows, weights, rows)
-        H, g = normal[:, :6, :6], normal[:, :6, 7]
+        H, g = _curvature(rows, weights, state, bold)
         diagonal = H.diagonal(dim1=-2, dim2=-1)
         ridge = damping[:, None] * diagonal + 1e-15 * diagonal.amax(-1, keepdim=True) + 1e-30
         step = -torch.linalg.solve(H + torch.diag_embed(ridge), g)
@@ -121,10 +125,32 @@ def refine(problem: PnpProblem, pose: Tensor, *, iterations: int) -> PnpState:
         size = _size(problem, new.error, new.moved, state.pixels_per_unit)
         better = _cost(problem, size, state.width) <= _cost(problem, state.size, state.width)
         state = _choose(better, new, state)
-        damping = torch.where(better, damping / 10, damping * 10).clamp(1e-12, 1e6)
-        if bool((step.abs().amax(-1) < 1e-10).all()):
+        shorter = torch.where(bold, damping, damping * 10)
+        damping = torch.where(better, damping / 10, shorter).clamp(1e-12, 1e6)
+        bold = better
+        shift_px = (step * (H @ step[..., None])[..., 0]).sum(-1).clamp_min(0).sqrt()
+        if bool((shift_px <= _STILL * state.width[:, 0]).all()):
             break
     return state
+
+
+def _curvature(
+    rows: Tensor, weights: Tensor, state: PnpState, bold: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Second derivatives (B, 6, 6) and gradient (B, 6) of half the robust cost.
+
+    Along its residual a point's curvature falls as its weight does, by 4 x / (1 + x) of it with x the squared residual
+    over the squared width. Without that term a step covers half of the way. It is left out of pairs that are not `bold`
+    (B,), and where it would leave less than a tenth of some curvature, which is far from the minimum.
+    """
+    normal = gram(rows, weights, rows)
+    H, g = normal[:, :6, :6], normal[:, :6, 7]
+    x = (state.size / state.width).square()
+    falling = weights * 4 * x / (1 + x) / state.error.square().sum(-1).clamp_min(1e-30)
+    pull = (rows[..., :6] * rows[..., 7:]).sum(-2)
+    newton = H - (pull * falling[..., None]).transpose(-1, -2) @ pull
+    bold = bold & (torch.linalg.cholesky_ex(newton - _LEAST_CURVATURE * H).info == 0)
+    return torch.where(bold[:, None, None], newton, H), g
 
 
 def _size(problem: PnpProblem, error: Tensor, moved: Tensor, pixels_per_unit: Tensor) -> Tensor:

@@ -44,12 +44,14 @@ def _pick(
     both: list[Both], grey_1: np.ndarray, grey_2: np.ndarray, handicap: list[float]
 ) -> np.ndarray:
     signs = _census(grey_1)
-    costs = [
-        _cost(flow, back, signs, grey_2) + extra
-        for (flow, back), extra in zip(both, handicap, strict=False)
-    ]
-    best = np.argmin(np.stack(costs), axis=0)
-    return np.take_along_axis(np.stack([f for f, _ in both]), best[None, ..., None], axis=0)[0]
+    found = np.empty_like(both[0][0])
+    least = np.full(grey_1.shape, np.inf, np.float32)
+    for (flow, back), extra in zip(both, handicap, strict=False):
+        cost = _cost(flow, back, signs, grey_2)
+        cost += np.float32(extra)
+        cv2.copyTo(flow, (cost < least).view(np.uint8), found)
+        np.minimum(least, cost, out=least)
+    return found
 
 
 def _cost(flow: np.ndarray, back: np.ndarray, signs: np.ndarray, grey_2: np.ndarray) -> np.ndarray:
@@ -58,20 +60,26 @@ def _cost(flow: np.ndarray, back: np.ndarray, signs: np.ndarray, grey_2: np.ndar
     mean_square = cv2.blur(np.minimum(error, _CLAMP_PX) ** 2, (_AROUND, _AROUND))
     # A running sum over a flat zero may end a rounding error below it.
     error = np.sqrt(np.maximum(mean_square, 0))
-    unlike = (signs != _census(follow(grey_2, flow))).sum(axis=0, dtype=np.uint8)
-    unlike = cv2.blur(unlike.astype(np.float32), (5, 5)) / len(signs)
-    return error / (1 + error) + _LOOKS * unlike + _OUTSIDE * ~inside
+    unlike = np.zeros(grey_2.shape, np.uint8)
+    for sign, other in zip(signs, _census(follow(grey_2, flow)), strict=True):
+        unlike += (sign != other).view(np.uint8)
+    unlike = cv2.blur(unlike.astype(np.float32), (5, 5))
+    cost = error / (1 + error)
+    cost += np.float32(_LOOKS / len(signs)) * unlike
+    cost[~inside] += _OUTSIDE
+    return cost
 
 
 def _census(grey: np.ndarray) -> np.ndarray:
     """Signs (24, H, W) int8 of the difference to every pixel around, half of them, as the other half mirrors it.
 
-    Zabih and Woodfill, ECCV 1994, with a third sign for what is equal.
+    Zabih and Woodfill, ECCV 1994, with a third sign for what is equal. Image (H, W) uint8.
     """
-    image = grey.astype(np.int16)
-    padded = np.pad(image, _RADIUS, mode="edge")
-    height, width = image.shape
-    low, high = image - _GREY_STEP, image + _GREY_STEP
+    padded = np.pad(grey, _RADIUS, mode="edge")
+    height, width = grey.shape
+    # Clipped to 0..255 a bound is passed by no pixel that did not pass it before.
+    step = np.full_like(grey, _GREY_STEP)
+    low, high = cv2.subtract(grey, step), cv2.add(grey, step)
     signs = np.empty((len(_AROUND_CENTRE), height, width), np.int8)
     for sign, (dy, dx) in zip(signs, _AROUND_CENTRE, strict=True):
         top, left = _RADIUS + dy, _RADIUS + dx

@@ -53,6 +53,11 @@ def _pixels(height: int, width: int) -> np.ndarray:
     return grid
 
 
+def length(flow: np.ndarray) -> np.ndarray:
+    """Length (H, W) of flow (H, W, 2) float32."""
+    return cv2.magnitude(*cv2.split(flow))
+
+
 def follow(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
     """What `image` (H, W) or (H, W, C) shows where flow (H, W, 2) leads; its edges are repeated outside."""
     return _look(image, targets(flow))

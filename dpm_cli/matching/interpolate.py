@@ -7,7 +7,7 @@ Revaud et al., CVPR 2015), by OpenCV contrib. Refinement: the variational method
 import cv2
 import numpy as np
 
-from dpm_cli.matching.consistency import comes_back
+from dpm_cli.matching.consistency import comes_back, length
 from dpm_cli.matching.features import SparseMatches
 from dpm_cli.matching.picture import Picture
 
@@ -40,14 +40,14 @@ def spread(matches: SparseMatches, picture_1: Picture, picture_2: Picture) -> np
     flow = interpolator.interpolate(
         picture_1.rgb, matches.source, picture_2.rgb, matches.target - typical
     )
-    return flow + typical if np.isfinite(flow).all() else None
+    flow += typical
+    return flow if np.isfinite(flow).all() else None
 
 
 def trusted(flow: np.ndarray, back: np.ndarray) -> np.ndarray:
     """Whether flow (H, W, 2) lands inside the other image and comes back, (H, W) bool."""
     error, inside = comes_back(flow, back)
-    length = np.sqrt(np.einsum("...i,...i->...", flow, flow))
-    return inside & (error < COMES_BACK_PX + COMES_BACK_SHARE * length)
+    return inside & (error < COMES_BACK_PX + COMES_BACK_SHARE * length(flow))
 
 
 def clean(flow: np.ndarray, back: np.ndarray, picture_1: Picture, picture_2: Picture) -> np.ndarray:
@@ -61,9 +61,9 @@ def clean(flow: np.ndarray, back: np.ndarray, picture_1: Picture, picture_2: Pic
     dense = spread(SparseMatches(source, source + flow[y[kept], x[kept]]), picture_1, picture_2)
     if dense is None:
         return flow
-    off = np.linalg.norm(dense - flow, axis=-1)
-    forgotten = known & (off > FORGOTTEN_PX + FORGOTTEN_SHARE * np.linalg.norm(flow, axis=-1))
-    dense = np.where(forgotten[..., None], flow, dense)
+    off = length(cv2.subtract(dense, flow))
+    forgotten = known & (off > FORGOTTEN_PX + FORGOTTEN_SHARE * length(flow))
+    cv2.copyTo(flow, forgotten.view(np.uint8), dense)
     refinement = cv2.VariationalRefinement.create()
     refinement.setAlpha(20.0)
     refinement.setDelta(5.0)

@@ -7,10 +7,9 @@ motion whatever the depth, and the one along it only as far as the depth is sure
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
-from dpm_cli.matching.consistency import comes_back, targets
+from dpm_cli.matching.consistency import comes_back, length, targets
 
 _NEAREST = 1e-3
 """Depth in the other camera, of that in its own, below which a projection means nothing."""
@@ -40,7 +39,7 @@ class Look:
     def seen(self) -> tuple[np.ndarray, np.ndarray]:
         """Forward-backward error (H, W) in pixels, and bool: inside the other picture and nothing hides the point."""
         error, inside = comes_back(self.flow, self.back)
-        allowed = _COMES_BACK_PX + _COMES_BACK_SHARE * norm(self.flow)
+        allowed = _COMES_BACK_PX + _COMES_BACK_SHARE * length(self.flow)
         return error, inside & (error < allowed)
 
 
@@ -135,11 +134,6 @@ def own_rays(K: np.ndarray, size: tuple[int, ...]) -> tuple[np.ndarray, np.ndarr
 def planes(vectors: np.ndarray) -> np.ndarray:
     """(N, H, W) of vectors (H, W, N): arithmetic on whole planes is several times as fast."""
     return np.ascontiguousarray(vectors.transpose(2, 0, 1))
-
-
-def norm(vectors: np.ndarray) -> np.ndarray:
-    """Length (H, W) of vectors (H, W, 2)."""
-    return cv2.magnitude(*cv2.split(vectors))
 
 
 def dot(a: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:

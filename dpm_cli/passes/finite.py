@@ -24,6 +24,8 @@ def finite_prediction(prediction: PairPrediction) -> tuple[PairPrediction, np.nd
     Also the share (B,) of each pair's pixels that had something that was no number. Reduction takes points that are
     NaN for not valid.
     """
+    if _is_all_known(prediction):
+        return prediction, np.zeros(len(prediction.points))
     points, confidence = prediction.points, prediction.confidence
     known = (points.abs() < _FARTHEST).all(-1) & confidence.isfinite()  # NaN is below nothing
     for logit in (prediction.motion_logit, prediction.valid_logit):
@@ -32,8 +34,6 @@ def finite_prediction(prediction: PairPrediction) -> tuple[PairPrediction, np.nd
     if prediction.flow is not None:
         known = known & prediction.flow.isfinite().all(-1)[:, :, None]
     share = 1 - known.all(2).float().mean((1, 2, 3))
-    if not bool(share.any()):
-        return prediction, share.double().cpu().numpy()
     cleaned = replace(
         prediction,
         points=torch.where(known[..., None], points, torch.nan),
@@ -43,6 +43,20 @@ def finite_prediction(prediction: PairPrediction) -> tuple[PairPrediction, np.nd
         valid_logit=_without(prediction.valid_logit, _SURELY_NOT),
     )
     return cleaned, share.double().cpu().numpy()
+
+
+def _is_all_known(prediction: PairPrediction) -> bool:
+    """Whether there is nothing to clean, by the extremes alone; NaN and infinity do not hide from them."""
+    others = (
+        prediction.confidence,
+        prediction.flow,
+        prediction.motion_logit,
+        prediction.valid_logit,
+    )
+    extremes = torch.stack([e for m in others if m is not None for e in m.float().aminmax()])
+    low, high = prediction.points.aminmax()
+    known = (torch.maximum(-low, high) < _FARTHEST) & extremes.isfinite().all()
+    return bool(known)
 
 
 def _without(values: Tensor | None, instead: float) -> Tensor | None:

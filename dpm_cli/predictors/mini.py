@@ -21,7 +21,7 @@ from dpm_cli.focal.clip import find_focal
 from dpm_cli.focal.network import guess_focal
 from dpm_cli.matching.consistency import consistency_error
 from dpm_cli.matching.matcher import Matcher
-from dpm_cli.network.mini import MULTIPLE, MiniNetwork, MiniOutput, compose
+from dpm_cli.network.mini import MULTIPLE, MiniNetwork, MiniOutput, compose, without_offset
 from dpm_cli.network.mini.parallax import NOISE_PX
 from dpm_cli.network.mini.upsample import upsample
 from dpm_cli.network.mini.warp import half_diagonal
@@ -186,19 +186,18 @@ class MiniPredictor:
     ) -> PairPrediction:
         """The network's maps at full size, as the protocol wants them."""
         guide = torch.stack((first, second), 1).flatten(0, 1)
-        maps = upsample(out.maps.flatten(0, 1), guide).unflatten(0, (-1, 2))
         # The shipped weights' correction of the flow is no better than none at this size (model card).
-        maps = torch.cat((maps[:, :, :1], torch.zeros_like(maps[:, :, 1:3]), maps[:, :, 3:]), 2)
+        maps = upsample(without_offset(out.maps).flatten(0, 1), guide).unflatten(0, (-1, 2))
         points, _ = compose(maps, flow, out.pose, out.focal, self._centre)
         error = consistency_error(flow)[:, 0]
-        motion = maps[:, :, 9] + scale.motion_bias
+        motion = maps[:, :, 7] + scale.motion_bias
         static = torch.sigmoid(-2 * motion[:, 0]) * (error < _MATCHED_PX)
         return PairPrediction(
             points=points,
-            confidence=scale.confidence(maps[:, :, 7:9]),
+            confidence=scale.confidence(maps[:, :, 5:7]),
             flow=flow,
             motion_logit=motion,
-            valid_logit=maps[:, :, 10],
+            valid_logit=maps[:, :, 8],
             status=camera_status(flow[:, 0], error, static, out.focal),
         )
 

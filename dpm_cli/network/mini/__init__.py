@@ -1,6 +1,6 @@
 """The mini network: images and flow in, four dynamic point maps out; knows no file, device or download."""
 
-from dpm_cli.network.mini.compose import compose, corrected_flow
+from dpm_cli.network.mini.compose import compose, corrected_flow, without_offset
 from dpm_cli.network.mini.config import MULTIPLE, PRESETS, MiniConfig
 from dpm_cli.network.mini.model import MiniNetwork, MiniOutput
 
@@ -12,4 +12,5 @@ __all__ = [
     "MiniOutput",
     "compose",
     "corrected_flow",
+    "without_offset",
 ]

@@ -23,6 +23,11 @@ def corrected_flow(offset: Tensor, flow: Tensor) -> Tensor:
     return flow + unit * offset.permute(0, 1, 3, 4, 2)
 
 
+def without_offset(maps: Tensor) -> Tensor:
+    """What `compose` takes (B, 2, 9, H, W) of `MiniOutput.maps` (B, 2, 11, H, W)."""
+    return torch.cat((maps[:, :, :1], maps[:, :, 3:]), 2)
+
+
 def compose(
     maps: Tensor,
     flow: Tensor,
@@ -33,8 +38,8 @@ def compose(
     """Points and displacement from the network's maps, at any size.
 
     Args:
-        maps: (B, 2, 11, H, W), see `MiniOutput.maps`.
-        flow: (B, 2, H, W, 2) pixels of that size, as given to the network.
+        maps: (B, 2, 9, H, W), see `without_offset`.
+        flow: (B, 2, H, W, 2) pixels of that size, as corrected by that offset, if it is.
         pose: (B, 6).
         focal: (B,) / half diagonal.
         centre_px: principal point (x, y); None = the image's centre, which the network was trained with.
@@ -47,8 +52,8 @@ def compose(
     if centre_px is not None:
         shift = (centre_px[0] - (width - 1) / 2, centre_px[1] - (height - 1) / 2)
         grid = grid - torch.tensor(shift, device=maps.device) / half_diagonal(height, width)
-    log_depth, offset, gate, free, _ = maps.split((1, 2, 1, 3, 4), 2)
-    target = grid + corrected_flow(offset, flow) / half_diagonal(height, width)
+    log_depth, gate, free, _ = maps.split((1, 1, 3, 4), 2)
+    target = grid + flow / half_diagonal(height, width)
     own = grid.expand_as(target[:, 0])
     rays = torch.stack((own, target[:, 1]), 1)
     depth = log_depth.squeeze(2).exp()

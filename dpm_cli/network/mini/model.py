@@ -78,8 +78,8 @@ class MiniOutput:
     log_flow_error: Tensor
     """(B, 2, H / 4, W / 4) log of the corrected flow's expected error in pixels."""
     maps: Tensor
-    """(B, 2, 11, H, W) what `compose` makes the points of: log depth, match offset (2), gate, free motion (3), raw
-    confidences (2), motion and validity logits. Smooth but for edges, so they may be resampled."""
+    """(B, 2, 11, H, W) what the points are made of: log depth, match offset (2), gate, free motion (3), raw confidences
+    (2), motion and validity logits. Smooth but for edges, so they may be resampled."""
     focal: Tensor
     """(B,) focal / half diagonal that the points use: the true one where it was given."""
 
@@ -160,10 +160,12 @@ class MiniNetwork(Decoder):
                 told = align_prior(prior, hint, (-error_px).exp(), pose.detach(), focal.detach())
             out = self.told.decode(seen, told)
         maps, found = out.maps, out.found
-        # A split, not slices: the gradient of each slice would be a zero-filled copy of all channels.
-        depth, offset, _, confidence, motion, valid = maps.split((1, 2, 4, 2, 1, 1), 2)
+        # Splits, not slices: the gradient of each slice would be a zero-filled copy of all channels.
+        depth, offset, rest = maps.split((1, 2, 8), 2)
+        _, confidence, motion, valid = rest.split((4, 2, 1, 1), 2)
         pose_fit = final_pose(maps.detach(), found.detach(), target, out.scene.pose, focal.detach())
-        points, displacement = compose(maps, flow, pose_fit, focal)
+        better = corrected_flow(offset, flow)
+        points, displacement = compose(torch.cat((depth, rest), 2), better, pose_fit, focal)
         return MiniOutput(
             points=points,
             log_confidence=confidence,
@@ -175,7 +177,7 @@ class MiniNetwork(Decoder):
             pose_guess=pose,
             pose=pose_fit,
             coarse_log_depth=out.coarse,
-            flow=corrected_flow(offset, flow),
+            flow=better,
             log_flow_error=found[:, :, 3],
             maps=maps,
             focal=focal,
