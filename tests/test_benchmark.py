@@ -15,6 +15,7 @@ from dpm_cli.predictors.large import LargePredictor
 from dpm_cli.predictors.protocol import PredictorInfo
 from dpm_cli.progress import SilentReporter
 from dpm_cli.workshop.benchmark import random_images, run_benchmark
+from dpm_cli.workshop.network_cost import matmul_peak, network_cost
 from dpm_cli.workshop.published_aligner import STEPS, PublishedAligner, seconds_a_step
 
 CPU = torch.device("cpu")
@@ -48,10 +49,34 @@ def test_the_published_way_is_run_as_published_and_answers_agree():
     )
     assert len(pairs) == result.pairs == 5
     warm_frames, warm_pairs = 2 + 4, 1 + 1
-    assert predictor.frames == warm_frames + 2 * 10 + 4 + 4
-    assert predictor.pairs == warm_pairs + 10 + 5 + 10
+    counted_frames, counted_pairs = 3, 2 * 2
+    assert predictor.frames == warm_frames + 2 * 10 + 4 + 4 + counted_frames
+    assert predictor.pairs == warm_pairs + 10 + 5 + 10 + counted_pairs
     assert result.largest_difference < 1e-5
     assert result.ratio == pytest.approx(result.published_s / result.ours_s)
+
+
+class Products:
+    """A matrix product a frame, an attention a pair."""
+
+    def encode(self, images):
+        return {
+            "x": images.flatten(1) @ torch.ones(24, 5)
+        }  # 2 * 24 * 5 operations, 4 * (24 + 120 + 5) bytes
+
+    def predict(self, features_1, features_2):
+        q, k = (f["x"].unflatten(1, (5, 1)) for f in (features_1, features_2))
+        return torch.nn.functional.scaled_dot_product_attention(q[:, None], k[:, None], k[:, None])
+
+
+def test_operations_and_bytes_by_hand():
+    with torch.inference_mode():
+        cost = network_cost(Products(), torch.rand(7, 3, 2, 4), pairs=6, batch_size=2)  # pyright: ignore
+    attention = 2 * 2 * 5 * 5  # scores and sums of 5 tokens of one number
+    assert cost.operations == 7 * 240 + 6 * attention
+    ones, frame = 120 * 4, (24 + 120 + 5) * 4
+    assert cost.bytes >= 7 * (ones + frame)
+    assert matmul_peak(CPU, torch.float32) > 1e8
 
 
 def test_command():
@@ -61,6 +86,7 @@ def test_command():
     result = json.loads(done.stdout)
     assert result["networks"]["pairs"] == result["clip"]["pairs"] == 3
     assert result["network_speedup"] > 0
+    assert 0 < result["share_of_peak"] < 1
     clip = result["clip"]
     assert result["alignment_speedup"] == clip["published_align_s"] / clip["align_s"]
     assert result["end_to_end_s"] > clip["align_s"] > 0

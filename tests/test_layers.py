@@ -30,7 +30,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 WORKSHOP: list[set[str]] = [
     {"__init__", "losses", "metrics", "settings"},
     {"synthetic"},
-    {"datasets", "published_aligner"},
+    {"datasets", "published_aligner", "network_cost"},
     {"train", "benchmark", "clip_speed", "evaluate"},
 ]
 WORKSHOP_LEVEL = {name: level for level, names in enumerate(WORKSHOP) for name in names}

@@ -32,6 +32,10 @@ class ClipStore:
     def __len__(self) -> int:
         return self.count
 
+    def __reduce__(self):
+        """Another process opens the file itself."""
+        return ClipStore, (self.path.parent, self.count, self.size)
+
     def read(self, indices: Sequence[int]) -> np.ndarray:
         """Images (N, H, W, 3) uint8 RGB."""
         height, width = self.size

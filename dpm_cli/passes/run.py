@@ -68,6 +68,7 @@ def run_passes(
     dtype: torch.dtype,
     batch_size: int,
     features_bytes: int,
+    piece: range | None = None,
     reporter: Reporter,
 ) -> PassStore:
     """Fill the store in `folder` with every pass that is not there yet.
@@ -83,13 +84,16 @@ def run_passes(
         dtype: autocast dtype.
         batch_size: pairs at a time, frozen in the manifest.
         features_bytes: of encoded frames that are kept.
+        piece: rows of the pair list, from the border of a batch or window to another; None = all.
         reporter: progress.
     """
     store = PassStore(folder)
-    done = store.done()
+    done, rows = store.done(), range(len(graph.pairs)) if piece is None else piece
+    there = sum(len(range(max(a, rows.start), min(b, rows.stop))) for a, b in done)
+    done = [(0, rows.start), *done, (rows.stop, len(graph.pairs))]
     spacing = grid_spacing(clip.size, len(graph.pairs))
-    with reporter.task("pairs", len(graph.pairs)) as advance:
-        advance(sum(stop - start for start, stop in done))
+    with reporter.task("pairs", len(rows)) as advance:
+        advance(there)
         if isinstance(graph, WindowGraph):
             chunks = predict_windows(
                 clip.frames, graph, predictor, device=device, batch_size=batch_size, done=done

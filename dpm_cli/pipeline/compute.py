@@ -19,7 +19,7 @@ from dpm_cli.focal.given import doubts, given_focal, given_intrinsics
 from dpm_cli.geometry.camera import intrinsics_matrix
 from dpm_cli.passes.loops import find_loops, with_loops
 from dpm_cli.passes.pictures import Pictures, find_pictures
-from dpm_cli.passes.run import PairGraph, PassGraph, pass_graph, run_passes
+from dpm_cli.passes.run import PairGraph, PassGraph, pass_graph
 from dpm_cli.passes.shots import detect_shots
 from dpm_cli.passes.store import PassStore
 from dpm_cli.passes.user_masks import UserMasks
@@ -29,6 +29,7 @@ from dpm_cli.pipeline.frames import frame_cameras, fuse_run
 from dpm_cli.pipeline.job import Job
 from dpm_cli.pipeline.machine import Machine
 from dpm_cli.pipeline.manifest import clip_manifest
+from dpm_cli.pipeline.pass_work import PassWork, Spread
 from dpm_cli.pipeline.prior_run import ClipPrior, ask_prior, hear_prior
 from dpm_cli.pipeline.prior_told import hears, heeded, tell, was_told
 from dpm_cli.pipeline.stopwatch import Stopwatch
@@ -48,11 +49,12 @@ def compute(
     writer: RunWriter,
     watch: Stopwatch,
     reporter: Reporter,
+    spread: Spread | None = None,
 ) -> None:
-    """Everything up to the frames."""
+    """Everything up to the frames; `spread` gives other processes a part of it."""
     # First the manifest: a folder that has anything else is nobody's run when the disk is full here.
     writer.write_manifest()
-    job = Job(plan, settings, machine, writer, watch, reporter)
+    job = Job(plan, settings, machine, writer, watch, reporter, spread)
     job.work.mkdir(parents=True, exist_ok=True)
     with watch.time("decode"):
         clip = decode_clip(plan, job.work / "images", reporter)
@@ -204,28 +206,31 @@ def _predict_graph(
     prior: ClipPrior | None,
     job: Job,
 ) -> _Predicted:
-    machine, memory = job.machine, job.memory
+    memory = job.memory
     frozen = {"pairs": len(graph.pairs), "batch_size": memory.batch_size}
     job.writer.write_manifest(frozen | ({"window": memory.window} if memory.window else {}))
-    job.reporter.detail(f"{len(clip)} frames, {len(graph.pairs)} pairs, on {machine.device}")
+    job.reporter.detail(f"{len(clip)} frames, {len(graph.pairs)} pairs, on {job.machine.device}")
     told_focal = _prepare(clip, K, prior, job)
     tell(prior, job)
     told = told_focal.note(clip.size[1]) if told_focal else None
     said = job.say([told] if told else [])
+    found = K
+    if told_focal is not None:
+        focal_px = torch.tensor(told_focal.focal_px, dtype=torch.float64)
+        found = intrinsics_matrix(focal_px, *clip.size).numpy()
+    work = PassWork(
+        clip=clip,
+        graph=graph,
+        intrinsics=K,
+        told=found,
+        masks=masks,
+        folder=job.work / "passes",
+        batch_size=memory.batch_size,
+        features_bytes=memory.features_bytes,
+        settings=job.settings,
+    )
     with job.watch.time("predict"):
-        store = run_passes(
-            clip,
-            graph,
-            machine.predictor,
-            job.work / "passes",
-            intrinsics=K,
-            masks=masks,
-            device=machine.device,
-            dtype=machine.dtype,
-            batch_size=memory.batch_size,
-            features_bytes=memory.features_bytes,
-            reporter=job.reporter,
-        )
+        store = job.make_passes(work)
     return _Predicted(store, told_focal, graph.reach, said)
 
 

@@ -11,8 +11,10 @@ import torch
 from dpm_cli.clip_store import ClipPlan
 from dpm_cli.config import ReconstructSettings
 from dpm_cli.errors import MemoryExhaustedError
+from dpm_cli.passes.store import PassStore
 from dpm_cli.pipeline.machine import Machine, memory_ends_in_one_line
 from dpm_cli.pipeline.memory import MemoryPlan, plan_memory, task_of
+from dpm_cli.pipeline.pass_work import PassWork, Spread
 from dpm_cli.pipeline.run_state import WORK
 from dpm_cli.pipeline.stopwatch import Stopwatch
 from dpm_cli.predictors.protocol import MeasuresFlow
@@ -37,9 +39,10 @@ class Job:
         writer: RunWriter,
         watch: Stopwatch,
         reporter: Reporter,
+        spread: Spread | None = None,
     ):
         self.plan, self.settings, self.writer = plan, settings, writer
-        self.watch, self.reporter = watch, reporter
+        self.watch, self.reporter, self.spread = watch, reporter, spread
         fell_back = _FELL_BACK in writer.manifest and machine.device.type != "cpu"
         self.machine = machine.on_cpu() if fell_back else machine
         """Where the predictor is; an interrupted run that went to the CPU stays there."""
@@ -99,6 +102,13 @@ class Job:
         self.writer.write_manifest({"window": self.memory.window})
         self.reporter.note(f"out of memory: going on with windows of {self.memory.window} frames")
         return True
+
+    def make_passes(self, work: PassWork) -> PassStore:
+        """All passes, some of them in other processes; not where this one had to go to another device than theirs."""
+        if self.spread is not None and _FELL_BACK not in self.writer.manifest:
+            elsewhere = self.spread(work, self.machine)
+            self.writer.write_manifest({"pieces_elsewhere": elsewhere})
+        return work.run(self.machine, self.reporter)
 
     def memory_notes(self) -> list[str]:
         """What the manifest says where a device was given up."""

@@ -1,31 +1,22 @@
 """Many inputs spread over processes by Ray: the cores or GPUs of one machine, or many machines that share a disk.
 
 Every input is one task of Ray, whose scheduler decides where it runs. A task whose process or machine dies is started
-again elsewhere and goes on with what the folder holds; an input that is wrong fails once and the others go on.
+again elsewhere and goes on with what the folder holds; an input that is wrong fails once and the others go on. Where
+there is room left the pairs of an input are spread too (`ray_passes`), those of all its shots alike.
 Processes are used again, so a model is loaded once in each.
 """
 
 import os
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
-import torch
-
 from dpm_cli.config import ReconstructSettings, RunTarget
-from dpm_cli.errors import DpmError, Failure, MissingExtraError
-from dpm_cli.pipeline.machine import Machine, load_machine
+from dpm_cli.errors import DpmError, Failure
 from dpm_cli.pipeline.outcome import Outcome, failure_of
+from dpm_cli.pipeline.ray_cluster import RETRIES, cluster, machine_here, needs
+from dpm_cli.pipeline.ray_passes import spread_over
 from dpm_cli.pipeline.run import FinishedRun, Rights, run_target
 from dpm_cli.progress import Reporter, SilentReporter
-
-_RETRIES = 2
-"""Times that an input is begun again whose process has died."""
-_CPUS = 2
-"""Cores that a run is counted as: one predicts while the others match, and more than two are seldom busy."""
 
 
 def reconstruct_on_ray(
@@ -55,9 +46,10 @@ def reconstruct_on_ray(
     """
     rights = Rights(resume, overwrite)
     outcome, here = Outcome(), Path.cwd()
-    with _cluster(address) as ray:
-        task = ray.remote(max_retries=_RETRIES, **_needs(ray, settings))(_run)
-        waiting = {task.remote(here, target, settings, rights): target for target in targets}
+    with cluster(address) as ray:
+        takes = needs(ray, settings)
+        task = ray.remote(max_retries=RETRIES, **takes)(_run)
+        waiting = {task.remote(here, target, settings, rights, takes): target for target in targets}
         try:
             with reporter.task("inputs", len(targets)) as advance:
                 while waiting:
@@ -78,7 +70,7 @@ def _collect(
     try:
         found = ray.get(ended)
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
-        died = f"its process died {_RETRIES + 1} times; is there memory enough for it?"
+        died = f"its process died {RETRIES + 1} times; is there memory enough for it?"
         found = Failure(target.inputs[0], died, DpmError.exit_code)
     if isinstance(found, FinishedRun):
         outcome.finished.append(found)
@@ -89,66 +81,23 @@ def _collect(
 
 
 def _run(
-    here: Path, target: RunTarget, settings: ReconstructSettings, rights: Rights
+    here: Path,
+    target: RunTarget,
+    settings: ReconstructSettings,
+    rights: Rights,
+    takes: dict[str, int],
 ) -> FinishedRun | Failure:
-    """One input, in a process of the cluster; a defect of the program is raised."""
+    """One input, in a process of the cluster that takes so much of it; a defect of the program is raised."""
     os.chdir(
         here
     )  # so that paths mean what they mean to the user, and the run is the same as one without Ray
     try:
-        return run_target(target, settings, _machine(settings), rights, SilentReporter())
+        return run_target(
+            *(target, settings, machine_here(settings), rights, SilentReporter()),
+            spread=spread_over(takes),
+        )
     except (DpmError, OSError) as error:
         failure = failure_of(target, error)
         if failure is None:
             raise
         return failure
-
-
-@lru_cache(maxsize=1)
-def _machine(settings: ReconstructSettings) -> Machine:
-    torch.set_num_threads(_CPUS)
-    return load_machine(settings, SilentReporter())
-
-
-@contextmanager
-def _cluster(address: str) -> Iterator[ModuleType]:
-    """Ray, connected."""
-    # Nothing is sent to Ray's makers, and a run is no less urgent than it is without Ray.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_worker_niceness", "0")
-    try:
-        import ray
-        import ray.exceptions
-    except ImportError as error:
-        raise MissingExtraError("ray", "ray") from error
-    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
-    if address != "auto":
-        _require_answer(address)
-        ray.init(address=address, **quiet)
-    else:
-        try:
-            ray.init(address="auto", **quiet)
-        except ConnectionError:
-            ray.init(address="local", include_dashboard=False, **quiet)
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
-
-
-def _require_answer(address: str) -> None:
-    """Ray itself would try for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except (OSError, ValueError) as error:
-        raise DpmError(
-            f"--ray {address}: no Ray cluster answers there; `ray start --head` starts one, --ray auto needs none"
-        ) from error
-
-
-def _needs(ray: ModuleType, settings: ReconstructSettings) -> dict[str, int]:
-    """What of a machine one run takes."""
-    have = ray.cluster_resources()
-    on_gpu = settings.device.startswith("cuda") or (settings.device == "auto" and "GPU" in have)
-    return {"num_cpus": min(_CPUS, int(have["CPU"]))} | ({"num_gpus": 1} if on_gpu else {})

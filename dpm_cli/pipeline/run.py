@@ -16,6 +16,7 @@ from dpm_cli.pipeline.lock import folder_lock
 from dpm_cli.pipeline.machine import Machine, memory_ends_in_one_line
 from dpm_cli.pipeline.manifest import first_manifest, summary
 from dpm_cli.pipeline.memory import over_budget
+from dpm_cli.pipeline.pass_work import Spread
 from dpm_cli.pipeline.plan import disk_bytes, plan_target
 from dpm_cli.pipeline.quality import run_quality, unexplained
 from dpm_cli.pipeline.recover import changed_files, drop_damaged, formats_of, is_result
@@ -56,8 +57,9 @@ def run_target(
     machine: Machine,
     rights: Rights,
     reporter: Reporter,
+    spread: Spread | None = None,
 ) -> FinishedRun:
-    """Reconstruct one clip, or answer from what is there.
+    """Reconstruct one clip, or answer from what is there; `spread` gives other processes a part of the work.
 
     Raises:
         DpmError: see `dpm_cli.errors`.
@@ -89,7 +91,7 @@ def run_target(
         bad = [] if state.action == "fresh" else drop_damaged(writer, reporter)
         if "frames" not in writer.manifest["stages"] and plan is not None:
             with memory_ends_in_one_line():
-                compute(plan, settings, machine, writer, watch, reporter)
+                compute(plan, settings, machine, writer, watch, reporter, spread)
         shutil.rmtree(target.folder / WORK, ignore_errors=True)
         repair = same and state.action == "done"
         formats = formats_of(bad) if repair else settings.formats

@@ -26,6 +26,7 @@ from dpm_cli.predictors.large import LargePredictor
 from dpm_cli.predictors.protocol import Features, Predictor, PredictorInfo
 from dpm_cli.progress import Reporter
 from dpm_cli.structures import PairPrediction
+from dpm_cli.workshop.network_cost import matmul_peak, network_cost
 from dpm_cli.workshop.settings import BenchmarkSettings
 from dpm_cli.workshop.synthetic.speed import RenderSpeed, render_speed
 
@@ -60,6 +61,12 @@ class BenchmarkResult:
     ours_s: float
     largest_difference: float
     """Between the two ways, of the points of the shared direction, relative to the largest coordinate."""
+    operations: float
+    """Of our way: matrix products, convolutions and attention, a multiplication and its addition being two."""
+    bytes_moved: float
+    """Of our way, every operation being a pass over memory."""
+    peak_operations_per_s: float
+    """Of one large matrix product here, in the same number format."""
 
     @property
     def ratio(self) -> float:
@@ -70,6 +77,11 @@ class BenchmarkResult:
     def ratio_same_directions(self) -> float:
         """The same where ours runs both directions too."""
         return self.published_s / self.both_directions_s
+
+    @property
+    def share_of_peak(self) -> float:
+        """Time that our way's operations would take at the peak over the time that it took."""
+        return self.operations / self.peak_operations_per_s / self.ours_s
 
     @property
     def pairs_per_second(self) -> float:
@@ -115,7 +127,7 @@ def benchmark_networks(settings: BenchmarkSettings, reporter: Reporter) -> Bench
     images = random_images(settings.frames, settings.size, device)
     batch_size = settings.batch_size or 4
     return run_benchmark(
-        predictor, published, images, graph, batch_size=batch_size, reporter=reporter
+        predictor, published, images, graph, batch_size=batch_size, dtype=dtype, reporter=reporter
     )
 
 
@@ -135,6 +147,7 @@ def run_benchmark(
     pairs: Tensor,
     *,
     batch_size: int,
+    dtype: torch.dtype = torch.float32,
     reporter: Reporter,
 ) -> BenchmarkResult:
     """Answer all pairs in the published way, ours, and ours with both directions.
@@ -145,6 +158,7 @@ def run_benchmark(
         images: (T, 3, H, W) float32 in [0, 1], multiples of the predictor's patch.
         pairs: (E, 2) int64 unordered pairs.
         batch_size: pairs at a time in our way.
+        dtype: number format of `predictor`.
         reporter: told of the stages.
     """
     both = torch.cat((pairs, pairs.flip(1)))
@@ -157,6 +171,9 @@ def run_benchmark(
             ours_s, ours = _timed(_ours, predictor, images, pairs, batch_size)
         with reporter.task("both directions", None):
             both_s, _ = _timed(_ours, predictor, images, both, batch_size)
+        with reporter.task("count", None):
+            cost = network_cost(predictor, images, len(pairs), batch_size)
+            peak = matmul_peak(images.device, dtype)
     shared = reference[: len(pairs)]
     return BenchmarkResult(
         model=predictor.info.name,
@@ -169,6 +186,9 @@ def run_benchmark(
         both_directions_s=both_s,
         ours_s=ours_s,
         largest_difference=float((ours - shared).abs().max() / shared.abs().max()),
+        operations=cost.operations,
+        bytes_moved=cost.bytes,
+        peak_operations_per_s=peak,
     )
 
 
