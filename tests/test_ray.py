@@ -109,7 +109,7 @@ def test_the_shots_of_one_input_are_spread_and_give_the_bytes_of_one_process(fil
     one, other = (files_of(target.folder) for target in targets)
     manifest = json.loads(other.pop(Path("dpm.json")))
     assert one.pop(Path("dpm.json"))
-    assert manifest["pieces_elsewhere"] == 1
+    assert manifest["pieces_elsewhere"] >= 1
     assert Sequence4D.open(targets[1].folder).shot.tolist() == [0, 0, 1, 1]
     assert one == other
 
@@ -141,6 +141,7 @@ def test_a_piece_whose_process_dies_is_begun_again_elsewhere(film, tmp_path, mon
 
     monkeypatch.setattr(ray_passes, "make_piece", dies_once)
     shared = replace(work, folder=tmp_path / "two")
-    assert ray_passes.spread_over({"num_cpus": 2})(shared, machine) == 1
+    assert ray_passes.spread_over({"num_cpus": 2})(shared, machine) >= 1
     assert (tmp_path / "died").exists()
     assert files_of(tmp_path / "one") == files_of(tmp_path / "two")
+    work.clip.frames.close()  # pyright: ignore[reportAttributeAccessIssue]

@@ -53,7 +53,8 @@ def reconstruct(
         str | None,
         typer.Option(
             metavar="auto|ADDRESS",
-            help="Spread several inputs over a Ray cluster, or over this machine's cores or GPUs (extra `ray`).",
+            help="Spread the inputs, and where there is room the pairs of each, over a Ray cluster, or over this machine's "
+            "cores or GPUs (extra `ray`).",
             rich_help_panel="Model",
         ),
     ] = None,
