@@ -122,6 +122,7 @@ def test_a_piece_whose_process_dies_is_begun_again_elsewhere(film, tmp_path, mon
         graph=pass_graph(np.zeros(4, np.int64), "auto"),
         intrinsics=None,
         told=np.array(((60.0, 0, 31.5), (0, 60.0, 23.5), (0, 0, 1))),
+        prior=None,
         masks=None,
         folder=tmp_path / "one",
         batch_size=1,

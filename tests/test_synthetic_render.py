@@ -170,6 +170,7 @@ def test_motion_blur_smears_along_the_motion():
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_gpu_renders_the_same_scenes(clips):
     there = render_clips(clips.seed, 3, SIZE, device="cuda").to("cpu")
     assert (there.object_id == clips.object_id).float().mean() > 0.999

@@ -53,8 +53,8 @@ def reconstruct(
         str | None,
         typer.Option(
             metavar="auto|ADDRESS",
-            help="Spread the inputs, and where there is room the pairs of each, over a Ray cluster, or over this machine's "
-            "cores or GPUs (extra `ray`).",
+            help="Spread inputs, and where there is room the pairs of each, over a Ray cluster, or over the cores or "
+            "GPUs of this machine (extra `ray`).",
             rich_help_panel="Model",
         ),
     ] = None,

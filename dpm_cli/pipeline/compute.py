@@ -223,6 +223,7 @@ def _predict_graph(
         graph=graph,
         intrinsics=K,
         told=found,
+        prior=prior.store if prior and heeded(job) else None,
         masks=masks,
         folder=job.work / "passes",
         batch_size=memory.batch_size,

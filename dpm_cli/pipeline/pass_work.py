@@ -17,7 +17,8 @@ from dpm_cli.passes.store import PassStore
 from dpm_cli.passes.user_masks import UserMasks
 from dpm_cli.pipeline.brought import user_flow
 from dpm_cli.pipeline.machine import Machine
-from dpm_cli.predictors.protocol import MeasuresFlow
+from dpm_cli.predictors.protocol import FrameDepth, HearsPrior, MeasuresFlow, Predictor
+from dpm_cli.prior.store import PriorStore
 from dpm_cli.progress import Reporter
 from dpm_cli.structures import Clip
 
@@ -32,6 +33,8 @@ class PassWork:
     """(3, 3) or (T, 3, 3) at the working size where the user gave them."""
     told: np.ndarray | None
     """The same, or (3, 3) as the predictor has found them for the clip."""
+    prior: PriorStore | None
+    """What the predictor is told of depth."""
     masks: UserMasks | None
     folder: Path
     """Of the passes."""
@@ -56,6 +59,7 @@ class PassWork:
         if isinstance(predictor, MeasuresFlow):
             predictor.matcher.given = user_flow(self.clip, self.settings)
         predictor.prepare(self.clip, self.told)
+        tell_prior(predictor, self.prior)
 
     def run(self, machine: Machine, reporter: Reporter, piece: range | None = None) -> PassStore:
         """Make what is not there yet, of a piece or of all, with a predictor that is prepared."""
@@ -77,3 +81,24 @@ class PassWork:
 
 Spread = Callable[[PassWork, Machine], int]
 """Has pieces made, by other processes and in this one, and says how many the others have made; it may leave some."""
+
+
+def listener(predictor: Predictor) -> HearsPrior | None:
+    """The predictor, if it can be told a prior."""
+    return predictor if isinstance(predictor, HearsPrior) and predictor.hears_prior else None
+
+
+def tell_prior(predictor: Predictor, store: PriorStore | None) -> None:
+    """Tell the predictor the prior if it can hear one; None = that there is none."""
+    if (hearing := listener(predictor)) is not None:
+        hearing.tell(None if store is None else _frame_depth(store))
+
+
+def _frame_depth(store: PriorStore) -> FrameDepth:
+    """What a predictor is told of the frames of a store."""
+
+    def of_frame(t: int) -> np.ndarray:
+        estimate = store.read(t)
+        return np.where(estimate.valid, estimate.inverse_depth, 0).astype(np.float32)
+
+    return of_frame
