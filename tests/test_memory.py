@@ -15,7 +15,7 @@ from dpm_cli.errors import InterruptedRunError, MemoryExhaustedError, UsageError
 from dpm_cli.files import reads
 from dpm_cli.matching.matcher import MatchingRoom
 from dpm_cli.passes.engine import FeatureCache
-from dpm_cli.pipeline import compute, memory, reconstruct
+from dpm_cli.pipeline import compute, memory, pass_work, reconstruct
 from dpm_cli.pipeline.memory import Task, over_budget, plan_memory
 from dpm_cli.predictors import LOADERS
 from dpm_cli.sequence import read_manifest
@@ -63,9 +63,9 @@ def gpu(truth, monkeypatch):
     monkeypatch.setattr("dpm_cli.pipeline.machine.pick_dtype", lambda name, device: torch.float32)
     monkeypatch.setattr(memory, "free_memory_bytes", lambda device: 2**33)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
-    real = compute.run_passes
+    real = pass_work.run_passes
     there = lambda *args, **more: real(*args, **{**more, "device": CPU})
-    monkeypatch.setattr(compute, "run_passes", there)
+    monkeypatch.setattr(pass_work, "run_passes", there)
     return on
 
 
