@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mini_networks import shaken_network
 from pictures import Frames
 from safetensors.torch import load_file, save_file
 from toy_pairs import toy_pairs
@@ -12,7 +13,7 @@ from toy_pairs import toy_pairs
 from dpm_cli.errors import WeightsError
 from dpm_cli.geometry.camera import pixel_grid, project_map
 from dpm_cli.geometry.rigid import so3_exp
-from dpm_cli.network.mini import PRESETS, MiniNetwork
+from dpm_cli.network.mini import PRESETS
 from dpm_cli.predictors.confidence_scale import ConfidenceScale
 from dpm_cli.predictors.mini import MiniPredictor, load, network_size
 from dpm_cli.predictors.mini_status import camera_status
@@ -24,15 +25,6 @@ from dpm_cli.workshop.train.batches import Batch, measured_flow
 from dpm_cli.workshop.train.confidence import fit_confidence
 
 CPU = torch.device("cpu")
-
-
-def shaken_network() -> MiniNetwork:
-    torch.manual_seed(0)
-    network = MiniNetwork(PRESETS["tiny"]).eval()
-    with torch.no_grad():
-        for layer in (network.camera, network.head, network.coarse):
-            layer.weight.normal_(std=0.05)
-    return network
 
 
 @pytest.fixture

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mini_networks import shaken_network
 from pictures import Frames
 from toy_pairs import toy_pairs
 
 from dpm_cli.errors import UsageError
 from dpm_cli.geometry.rigid import so3_log, transform_map
-from dpm_cli.network.mini import PRESETS, MiniNetwork
+from dpm_cli.network.mini import PRESETS
 from dpm_cli.network.mini.parallax import CameraHint
 from dpm_cli.network.mini.told import align_prior
 from dpm_cli.network.mini.warp import half_diagonal
@@ -26,15 +27,6 @@ from dpm_cli.workshop.train.recipe import choose_recipe
 
 CPU = torch.device("cpu")
 SIZE = (48, 64)
-
-
-def shaken_network() -> MiniNetwork:
-    torch.manual_seed(0)
-    network = MiniNetwork(PRESETS["tiny"]).eval()
-    with torch.no_grad():
-        for layer in (network.camera, network.head, network.coarse):
-            layer.weight.normal_(std=0.05)
-    return network
 
 
 def own_depth(truth) -> torch.Tensor:

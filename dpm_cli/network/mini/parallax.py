@@ -136,5 +136,10 @@ def depth_by_parallax(
     x1, x2 = with_z(first.flatten(1, 3) / f), with_z(second.flatten(1, 3) / f)
     found = triangulate_rays(x1, x2, R, t, focal / pixel, noise_px)
     rho, spread, off = (m.unflatten(1, first.shape[1:4]) for m in found)
-    relative = spread / rho.clamp_min(1e-6) / _CLEAR
-    return -rho.clamp_min(1e-4).log(), (rho > 0) / (1 + relative.square()), off
+    return -rho.clamp_min(1e-4).log(), clearness(rho, spread), off
+
+
+def clearness(inverse_depth: Tensor, spread: Tensor) -> Tensor:
+    """How clear depth by parallax is, 0..1, of its inverse and the deviation of that, in one unit."""
+    relative = spread / inverse_depth.clamp_min(1e-6) / _CLEAR
+    return (inverse_depth > 0) / (1 + relative.square())

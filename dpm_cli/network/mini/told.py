@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dpm_cli.geometry.rigid import so3_exp
-from dpm_cli.network.mini.parallax import CameraHint
+from dpm_cli.network.mini.parallax import CameraHint, clearness
 from dpm_cli.network.mini.warp import normalised_grid
 
 TOLD_CHANNELS = 6
@@ -22,10 +22,11 @@ _SCALE_SIGMA, _SHIFT_SIGMA = 0.5, 0.05
 """Expected of scale and shift, in medians of the prior."""
 _PRIOR_ERROR = 0.15
 """Of a prior, relative: parallax that is surer than this counts no more."""
-_CLEAR = 0.3
 _ROUNDS = 4
 _WIDTH = 3.0
+"""Deviations at which parallax counts half."""
 _FAR = 2.0
+"""Log depth between parallax and prior that is told at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +64,7 @@ def align_prior(
     scale, shift, off, total = _ridge(q.flatten(1), rho.flatten(1), known.flatten(1) / _ALIKE)
     aligned = (scale[:, None, None, None] * q + shift[:, None, None, None]).clamp(_LEAST, _MOST)
     log_depth = -aligned.log() * valid
-    relative = spread / rho.clamp_min(1e-3) / _CLEAR
-    clear = agree * (rho > 0) / (1 + relative.square())
+    clear = agree * clearness(rho, spread)
     apart = (-rho.clamp_min(_LEAST).log() - log_depth).clamp(-_FAR, _FAR) * clear * valid
     whole = [v[:, None, None, None].expand_as(aligned) * valid for v in (off, total)]
     planes = torch.stack((valid.float(), log_depth, aligned * valid, *whole, apart), 2)
