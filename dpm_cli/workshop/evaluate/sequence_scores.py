@@ -19,6 +19,7 @@ from dpm_cli.workshop.datasets.truth import SequenceTruth
 from dpm_cli.workshop.evaluate.matched import MatchedSequence
 from dpm_cli.workshop.evaluate.motion_scores import score_flow, score_masks, score_scene_flow
 from dpm_cli.workshop.evaluate.object_scores import score_objects
+from dpm_cli.workshop.evaluate.spread_scores import score_spread
 from dpm_cli.workshop.evaluate.track_scores import score_tracks
 from dpm_cli.workshop.metrics import depth as depth_metrics
 from dpm_cli.workshop.metrics import trajectory
@@ -67,7 +68,8 @@ def score_sequence(result: Sequence4D, truth: SequenceTruth) -> SequenceScore:
             result.intrinsics_source[:, 0, 0], truth.intrinsics[matched.frames, 0, 0]
         )
     values |= (
-        score_masks(matched)
+        score_spread(matched)
+        | score_masks(matched)
         | score_flow(matched)
         | score_scene_flow(matched, scale)
         | score_tracks(matched)
