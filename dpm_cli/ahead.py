@@ -8,6 +8,8 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+WRITERS = 2
+"""Frames whose files are written at the same time: one thread packs while another waits for the disk or for Python."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dpm_cli.ahead import WRITERS, in_order
 from dpm_cli.config import ExportOptions
 from dpm_cli.export.source_size import flow_to_source, known_at_source, resample
 from dpm_cli.formats.flo import FlowField, write_flo
@@ -25,16 +26,18 @@ def export_kitti_flow(sequence: Sequence4D, path: Path, options: ExportOptions) 
 
 def export_masks(sequence: Sequence4D, path: Path, options: ExportOptions) -> None:
     """Write `path`/dynamic_000000.png ..., 255 where the motion score exceeds the threshold."""
+    shown = known_at_source(
+        np.ones(sequence.size, bool), sequence.source_from_working, sequence.source_size
+    )
+
+    def write(t: int) -> None:
+        score = sequence.read(t, "dynamic")
+        assert score is not None
+        at_source = resample(score, sequence.source_from_working, sequence.source_size)
+        write_mask(path / f"dynamic_{t:06d}.png", (at_source > sequence.motion_threshold) & shown)
+
     with options.reporter.task("masks", len(sequence)) as advance:
-        for t in range(len(sequence)):
-            score = sequence.read(t, "dynamic")
-            assert score is not None
-            at_source = resample(score, sequence.source_from_working, sequence.source_size)
-            shown = known_at_source(
-                np.ones(sequence.size, bool), sequence.source_from_working, sequence.source_size
-            )
-            moving = (at_source > sequence.motion_threshold) & shown
-            write_mask(path / f"dynamic_{t:06d}.png", moving)
+        for _ in in_order(write, range(len(sequence)), WRITERS):
             advance()
 
 
@@ -45,13 +48,13 @@ def _export_flows(
     suffix: str,
     write: Callable[[Path, FlowField], None],
 ) -> None:
+    def write_frame(t: int) -> None:
+        for name, flow, known in flows_of_frame(sequence.frame(t), t):
+            field = flow_to_source(flow, known, sequence.source_from_working, sequence.source_size)
+            write(folder / f"{name}{suffix}", field)
+
     with options.reporter.task("flow", len(sequence)) as advance:
-        for t in range(len(sequence)):
-            for name, flow, known in flows_of_frame(sequence.frame(t), t):
-                field = flow_to_source(
-                    flow, known, sequence.source_from_working, sequence.source_size
-                )
-                write(folder / f"{name}{suffix}", field)
+        for _ in in_order(write_frame, range(len(sequence)), WRITERS):
             advance()
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from dpm_cli.ahead import WRITERS, in_order
 from dpm_cli.config import ExportOptions
 from dpm_cli.export.clouds import (
     comments,
@@ -36,11 +37,14 @@ def export_ply(sequence: Sequence4D, path: Path, options: ExportOptions) -> None
 def write_frame_clouds(sequence: Sequence4D, folder: Path, options: ExportOptions) -> None:
     """Write one cloud a frame into `folder`."""
     times = relative_times(sequence)
+
+    def write(t: int) -> None:
+        cloud = _profiled(frame_cloud(sequence, t, options), options, float(times[t]))
+        text = comments(sequence, f"frame {t} time_s {sequence.timestamps[t]:.6f}")
+        write_ply(folder / f"frame_{t:06d}.ply", cloud, text)
+
     with options.reporter.task("points", len(sequence)) as advance:
-        for t in range(len(sequence)):
-            cloud = _profiled(frame_cloud(sequence, t, options), options, float(times[t]))
-            text = comments(sequence, f"frame {t} time_s {sequence.timestamps[t]:.6f}")
-            write_ply(folder / f"frame_{t:06d}.ply", cloud, text)
+        for _ in in_order(write, range(len(sequence)), WRITERS):
             advance()
 
 

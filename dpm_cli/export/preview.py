@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from dpm_cli.ahead import WRITERS, in_order
 from dpm_cli.config import ExportOptions
 from dpm_cli.errors import DpmError
 from dpm_cli.export.cloud_view import ViewCamera, render_cloud, side_camera
@@ -58,7 +59,9 @@ def write_previews(
     reporter = reporter or SilentReporter()
     options = ExportOptions(min_confidence=min_confidence)
     scale = colour_scale(sequence, options)
-    stills = {t: still_pictures(sequence, t, scale, options) for t in stills_of(sequence)}
+    chosen = stills_of(sequence)
+    drawn = in_order(lambda t: still_pictures(sequence, t, scale, options), chosen, WRITERS)
+    stills = dict(zip(chosen, drawn, strict=True))
     for t, pictures in stills.items():
         for name, picture in pictures.items():
             if name != "image":
@@ -165,8 +168,10 @@ def _movie_frames(
     sequence: Sequence4D, used: list[int], scale: ColourScale, options: ExportOptions, advance
 ) -> Iterator[np.ndarray]:
     """Image and depth above flow and mask."""
-    for t in used:
-        p = frame_pictures(sequence.frame(t), scale, options, sequence.motion_threshold)
+    threshold = sequence.motion_threshold
+    for p in in_order(
+        lambda t: frame_pictures(sequence.frame(t), scale, options, threshold), used, WRITERS
+    ):
         advance()
         yield np.concatenate(
             (np.concatenate((p["image"], p["depth"]), 1), np.concatenate((p["flow"], p["mask"]), 1))

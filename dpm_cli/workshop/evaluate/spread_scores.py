@@ -60,7 +60,7 @@ def _same_points(matched: MatchedSequence, row: int) -> tuple[np.ndarray, np.nda
     there = (pixels[..., :2] / np.maximum(z, 1e-6)[..., None]).astype(np.float32)
     limit = (depth.shape[1] - 1, depth.shape[0] - 1)
     inside = (there >= 0).all(-1) & (there <= limit).all(-1)
-    seen = cv2.remap(other, there, None, cv2.INTER_NEAREST)
+    seen = cv2.remap(other, there, None, cv2.INTER_NEAREST)  # pyright: ignore
     same = (depth > 0) & (seen > 0) & inside & (np.abs(seen - z) < _SAME * np.maximum(z, 1e-6))
     if truth.masks is not None:
         same &= truth.masks[pair[0]] == 0
@@ -76,4 +76,4 @@ def _depth(truth: SequenceTruth, t: int) -> np.ndarray:
 
 def _at(image: np.ndarray, there: np.ndarray) -> np.ndarray:
     """`image` at pixels (H, W, 2)."""
-    return cv2.remap(image, there, None, cv2.INTER_LINEAR)
+    return cv2.remap(image, there, None, cv2.INTER_LINEAR)  # pyright: ignore
