@@ -153,7 +153,7 @@ def test_an_interrupted_run_goes_on_with_the_same_prior_and_gives_the_same(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(sys.modules["dpm_cli.pipeline.compute"], "align_run", interrupt)
+        patch.setattr(sys.modules["dpm_cli.pipeline.aligned_clip"], "align_run", interrupt)
         with pytest.raises(InterruptedRunError):
             reconstruct(photos, tmp_path / "run", maps)
     monkeypatch.setattr(FolderPrior, "estimate", interrupt)  # all is on disk already
