@@ -8,7 +8,7 @@ from analytic_scene import MOVER, analytic_clip
 
 from dpm_cli.motion.carry import Neighbour, motion_scores, without_specks
 from dpm_cli.motion.evidence import Evidence, motion_evidence
-from dpm_cli.motion.look import Look, dot, measured, parallax
+from dpm_cli.motion.look import Look, dot, measured, parallax, without_camera_noise
 
 SIZE = (48, 64)
 T = 3
@@ -130,3 +130,31 @@ def test_specks_and_holes_go_and_things_stay():
     expected = np.zeros_like(clean)
     expected[20:60, 20:60] = True
     np.testing.assert_array_equal(clean, expected)
+
+
+def shown_amiss(clip, look: Look, turn_px: float) -> Look:
+    """The look by a camera whose turn about y grows down the picture: a shutter that reads line by line."""
+    line = (np.arange(SIZE[0], dtype=np.float32)[:, None] - SIZE[0] / 2) / (SIZE[1] / 2)
+    flow = look.flow.copy()
+    flow[..., 0] += turn_px * (1 + line)
+    return replace(look, flow=flow, back=-flow)  # nothing is hidden
+
+
+def test_what_cameras_do_to_everything_is_no_motion(clip):
+    look, depth, mover = look_at(clip, T, T + 1), true_depth(clip, T), is_mover(clip, T)
+    told = shown_amiss(clip, look, 0.6)
+    unsure = np.full(SIZE, 0.5, np.float32)
+    plain = measured(depth, told)
+    steady = without_camera_noise(plain, depth, unsure, told)
+    length = lambda seen: np.linalg.norm(seen.residual, axis=0)
+    assert np.median(length(plain)[~mover]) > 0.3
+    assert np.median(length(steady)[~mover]) < 0.1 * np.median(length(plain)[~mover])
+    before = length(measured(depth, look))[mover]
+    np.testing.assert_allclose(length(steady)[mover], before, rtol=0.3, atol=0.1)
+
+
+def test_a_look_that_sees_nothing_has_no_camera_noise(clip):
+    depth, look = true_depth(clip, T), look_at(clip, T, T + 1)
+    blind = replace(measured(depth, look), seen=np.zeros(SIZE, bool))
+    found = without_camera_noise(blind, depth, np.zeros(SIZE, np.float32), look)
+    np.testing.assert_array_equal(found.residual, blind.residual)

@@ -5,14 +5,14 @@ p(l) - u; dp/dl is how far a wrong depth moves p, along the epipolar line. So th
 motion whatever the depth, and the one along it only as far as the depth is sure.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from dpm_cli.matching.consistency import comes_back, length, targets
+from dpm_cli.motion.camera_noise import NEAREST, camera_noise, landing_of
 
-_NEAREST = 1e-3
-"""Depth in the other camera, of that in its own, below which a projection means nothing."""
 _COMES_BACK_PX = 1.0
 _COMES_BACK_SHARE = 0.03
 """Forward-backward error at which a pixel still counts as seen: a pixel, plus this share of the flow's length."""
@@ -61,6 +61,8 @@ class Seen:
 
     stride: int
     """Frames to the other one."""
+    residual: np.ndarray
+    """(2, H, W) float32 pixels, measured minus static flow."""
     slope: np.ndarray
     """(2, H, W) float32, pixels by which a static point moves per unit of log depth."""
     slope2: np.ndarray
@@ -82,18 +84,43 @@ def measured(log_depth: np.ndarray, look: Look) -> Seen:
     found = parallax(log_depth, look)
     error, not_hidden = look.seen()
     seen = not_hidden & found.before
-    length2, slope2 = dot(found.residual, found.residual), dot(found.per_log_depth) + 1e-9
-    change = dot(found.residual, found.per_log_depth) / slope2
+    slope2 = dot(found.per_log_depth) + 1e-9
+    along = _along(found.residual, found.per_log_depth, slope2, seen)
     return Seen(
         stride=look.stride,
         slope=found.per_log_depth,
         slope2=slope2,
-        change=change,
-        across2=np.maximum(length2 - change * change * slope2, 0),
         error=error,
         seen=seen,
-        typical=_typical(length2, seen),
+        **along,
     )
+
+
+def without_camera_noise(
+    seen: Seen, log_depth: np.ndarray, opinion: np.ndarray, look: Look
+) -> Seen:
+    """What is left of `seen`, measured at `log_depth` (H, W), when errors of the cameras explain what they can.
+
+    The predictor's opinion (H, W) 0..1 of what moves keeps movers out of those. Depth is not to be had from the result:
+    a shift of the camera explains a depth that is wrong everywhere.
+    """
+    landing = landing_of(*turned_rays(look, log_depth.shape), np.exp(-log_depth))
+    residual = seen.residual - camera_noise(landing, seen.residual, seen.seen, 1 - opinion)
+    return replace(seen, **_along(residual, seen.slope, seen.slope2, seen.seen))
+
+
+def _along(
+    residual: np.ndarray, slope: np.ndarray, slope2: np.ndarray, seen: np.ndarray
+) -> dict[str, Any]:
+    """Fields of `Seen` that follow from the residual (2, H, W)."""
+    length2 = dot(residual)
+    change = dot(residual, slope) / slope2
+    return {
+        "residual": residual,
+        "change": change,
+        "across2": np.maximum(length2 - change * change * slope2, 0),
+        "typical": _typical(length2, seen),
+    }
 
 
 def parallax(log_depth: np.ndarray, look: Look) -> Parallax:
@@ -101,8 +128,8 @@ def parallax(log_depth: np.ndarray, look: Look) -> Parallax:
     turned, step = turned_rays(look, log_depth.shape)
     near = np.exp(-log_depth)
     z = turned[2] + step[2] * near
-    before = z > _NEAREST
-    z = np.maximum(z, _NEAREST)
+    before = z > NEAREST
+    z = np.maximum(z, NEAREST)
     residual = planes(targets(look.flow))
     slope = np.empty_like(residual)
     for a in (0, 1):

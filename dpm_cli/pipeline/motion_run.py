@@ -20,7 +20,7 @@ from dpm_cli.files import atomic_path
 from dpm_cli.motion.carry import Neighbour, motion_scores
 from dpm_cli.motion.edges import Alike, sharpened
 from dpm_cli.motion.evidence import Evidence, motion_evidence
-from dpm_cli.motion.look import Look, measured
+from dpm_cli.motion.look import Look, measured, without_camera_noise
 from dpm_cli.motion.static_depth import DepthChange, improved_log_depth, triangulate
 from dpm_cli.motion.steady import Opinion, steadied, transported
 from dpm_cli.passes.fusion import AlignedPasses, FusedDepth, fuse_depth, looks_at
@@ -127,9 +127,15 @@ class ClipMotion:
         if self.seen.has(t):
             return
         depth = fuse_depth(t, self.passes, self.prior.frame(t) if self.prior else None)
-        looks = [measured(depth.log_depth, look) for look in looks_at(t, self.passes)]
-        evidence = motion_evidence(depth.confidence, depth.opinion, looks)
-        self.seen.write(t, depth, evidence, triangulate(self._image(t), looks))
+        looks = looks_at(t, self.passes)
+        seen = [measured(depth.log_depth, look) for look in looks]
+        wanted = triangulate(self._image(t), seen)
+        seen = [
+            without_camera_noise(one, depth.log_depth, depth.opinion, look)
+            for one, look in zip(seen, looks, strict=True)
+        ]
+        evidence = motion_evidence(depth.confidence, depth.opinion, seen)
+        self.seen.write(t, depth, evidence, wanted)
 
     def _judge(self, t: int) -> None:
         if self.judged.has(t):
