@@ -20,6 +20,7 @@ from dpm_cli.passes.user_masks import UserMasks
 from dpm_cli.passes.windows import WindowGraph, predict_windows, window_graph, window_size
 from dpm_cli.predictors.protocol import MeasuresFlow, Predictor
 from dpm_cli.progress import Reporter
+from dpm_cli.ram import give_back_ram
 from dpm_cli.structures import Clip
 
 
@@ -46,6 +47,8 @@ GRID_PX = 8
 """Pixels between the grid points that the alignment sees, at least."""
 GRID_POINTS = 3_000_000
 """Grid points of all passes together, at most: the alignment holds them all, so long clips get a coarser grid."""
+_TIDIED = 50
+"""Chunks after which memory that was freed goes back to the system, of which an allocator keeps more and more."""
 _SMALL = (
     "cam2_from_cam1",
     "pose_covariance",
@@ -127,8 +130,10 @@ def run_passes(
 
         with _one_thread_each(predictor, device):
             # One pass is kept while the next is predicted.
-            for count in in_order(keep, chunks, workers=1):
+            for number, count in enumerate(in_order(keep, chunks, workers=1)):
                 advance(count)
+                if number % _TIDIED == 0:
+                    give_back_ram()
     return store
 
 
