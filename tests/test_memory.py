@@ -15,7 +15,7 @@ from dpm_cli.errors import InterruptedRunError, MemoryExhaustedError, UsageError
 from dpm_cli.files import reads
 from dpm_cli.matching.matcher import MatchingRoom
 from dpm_cli.passes.engine import FeatureCache
-from dpm_cli.pipeline import compute, memory, pass_work, reconstruct
+from dpm_cli.pipeline import aligned_clip, memory, pass_work, reconstruct
 from dpm_cli.pipeline.memory import Task, over_budget, plan_memory
 from dpm_cli.predictors import LOADERS
 from dpm_cli.sequence import read_manifest
@@ -100,7 +100,7 @@ def test_a_run_that_went_to_the_cpu_stays_there_when_it_goes_on(photos, gpu, tmp
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(compute, "align_run", stop)
+        patch.setattr(aligned_clip, "align_run", stop)
         with pytest.raises(InterruptedRunError):
             reconstruct(str(photos), tmp_path / "run", settings)
     asked = gpu["cuda"].asked
@@ -118,7 +118,7 @@ def test_at_the_end_of_the_road_one_line_says_what_helps(photos, gpu, tmp_path, 
     def full(*_, **__):
         raise MemoryError
 
-    monkeypatch.setattr(compute, "align_run", full)
+    monkeypatch.setattr(aligned_clip, "align_run", full)
     with pytest.raises(MemoryExhaustedError, match="out of memory: use a smaller --size, fewer"):
         reconstruct(str(photos), tmp_path / "b", SETTINGS)
 
