@@ -132,7 +132,7 @@ def test_specks_and_holes_go_and_things_stay():
     np.testing.assert_array_equal(clean, expected)
 
 
-def shown_amiss(clip, look: Look, turn_px: float) -> Look:
+def shown_amiss(look: Look, turn_px: float) -> Look:
     """The look by a camera whose turn about y grows down the picture: a shutter that reads line by line."""
     line = (np.arange(SIZE[0], dtype=np.float32)[:, None] - SIZE[0] / 2) / (SIZE[1] / 2)
     flow = look.flow.copy()
@@ -142,7 +142,7 @@ def shown_amiss(clip, look: Look, turn_px: float) -> Look:
 
 def test_what_cameras_do_to_everything_is_no_motion(clip):
     look, depth, mover = look_at(clip, T, T + 1), true_depth(clip, T), is_mover(clip, T)
-    told = shown_amiss(clip, look, 0.6)
+    told = shown_amiss(look, 0.6)
     unsure = np.full(SIZE, 0.5, np.float32)
     plain = measured(depth, told)
     steady = without_camera_noise(plain, depth, unsure, told)
