@@ -30,7 +30,7 @@ def score_masks(matched: MatchedSequence) -> dict[str, float]:
     return {"motion_iou": float(np.mean(regions)), "motion_f": float(np.mean(boundaries))}
 
 
-def _neighbours(matched: MatchedSequence) -> list[int]:
+def neighbours(matched: MatchedSequence) -> list[int]:
     """Rows of the result whose successor is the next frame of the truth too, evenly thinned."""
     rows = np.flatnonzero(np.diff(matched.frames) == 1)
     if len(rows) > MOTION_FRAMES:
@@ -44,7 +44,7 @@ def score_flow(matched: MatchedSequence) -> dict[str, float]:
     if truth.flow is None:
         return {}
     found = []
-    for row in _neighbours(matched):
+    for row in neighbours(matched):
         pair = (int(matched.frames[row]), int(matched.frames[row]) + 1)
         flow = matched.result.read(row, "flow_fwd")
         if pair in truth.flow_pairs and flow is not None:
@@ -67,7 +67,7 @@ def score_scene_flow(matched: MatchedSequence, scale: float) -> dict[str, float]
     if not has_four_maps(matched.truth) or matched.truth.static:
         return {}
     everything, movers = [], []
-    for row in _neighbours(matched):
+    for row in neighbours(matched):
         t = int(matched.frames[row])
         flow = matched.result.read(row, "scene_flow_fwd")
         if flow is None:

@@ -5,9 +5,8 @@ import numpy as np
 
 from dpm_cli.workshop.datasets.truth import SequenceTruth
 from dpm_cli.workshop.evaluate.matched import MatchedSequence
+from dpm_cli.workshop.evaluate.motion_scores import neighbours
 
-SPREAD_FRAMES = 20
-"""At most so many neighbouring frames are compared, evenly spaced."""
 _SAME = 0.02
 """Difference of true depth, of depth, up to which two frames see the same point."""
 
@@ -20,11 +19,9 @@ def score_spread(matched: MatchedSequence) -> dict[str, float]:
     truth = matched.truth
     if truth.depth is None or truth.cam2world is None or truth.intrinsics is None:
         return {}
-    rows = np.flatnonzero((np.diff(matched.frames) > 0) & matched.result.camera_ok[1:])
-    rows = rows[matched.result.camera_ok[rows]]
-    if len(rows) > SPREAD_FRAMES:
-        rows = rows[np.linspace(0, len(rows) - 1, SPREAD_FRAMES).round().astype(int)]
-    found = [spread for row in rows if (spread := _pair_spread(matched, int(row))) is not None]
+    known = matched.result.camera_ok
+    rows = [row for row in neighbours(matched) if known[row] and known[row + 1]]
+    found = [spread for row in rows if (spread := _pair_spread(matched, row)) is not None]
     return {"static_spread": float(np.mean(found))} if found else {}
 
 
