@@ -7,7 +7,8 @@ from test_motion import SIZE, T, is_mover, look_at, true_depth
 
 from dpm_cli.matching.consistency import targets
 from dpm_cli.motion.edges import Alike, sharpened
-from dpm_cli.motion.look import measured, own_rays, planes
+from dpm_cli.motion.look import dot, measured, own_rays, parallax, planes
+from dpm_cli.motion.one_world import agreed, changed, half_depth, half_look
 from dpm_cli.motion.scene_flow import scene_flow_on_ray
 from dpm_cli.motion.static_depth import DepthChange, improved_log_depth, triangulate
 from dpm_cli.motion.steady import Opinion, landed, steadied, transported
@@ -127,3 +128,57 @@ def test_scene_flow_ends_on_the_ray_of_the_flow_and_believes_a_sure_pass(clip):
     sure = np.full(SIZE, 1e5, np.float32)
     exact = planes(exact.astype(np.float32))
     assert np.abs(scene_flow_on_ray(depth, sure, look, exact) - exact)[:, mover].max() < 1e-3
+
+
+OTHERS = (T - 2, T - 1, T + 1, T + 2)
+
+
+def hear(clip, own_error, own_confidence, other_error, other_confidence):
+    """Error of the log depth of what stands still, after one round, and before."""
+    exact, mover = true_depth(clip, T), is_mover(clip, T)
+
+    def half(t, error, confidence):
+        sure, moving = np.full(SIZE, confidence, np.float32), is_mover(clip, t).astype(np.float32)
+        return half_depth(true_depth(clip, t) + np.float32(error), sure, moving)
+
+    own = half(T, own_error, own_confidence)
+    looks = [half_look(look_at(clip, T, t)) for t in OTHERS]
+    others = [half(t, other_error, other_confidence) for t in OTHERS]
+    heard = agreed(own, own, list(zip(looks, others, strict=True)))
+    found = changed(exact + np.float32(own_error), own, heard)
+    inner = (slice(6, -6), slice(6, -6))
+    return np.median(np.abs(found - exact)[inner][~mover[inner]]), heard, own
+
+
+def test_exact_depth_stays_where_all_frames_agree(clip):
+    assert hear(clip, 0, 50, 0, 50)[0] < 3e-3
+
+
+def test_an_unsure_frame_hears_the_sure_ones(clip):
+    error, heard, own = hear(clip, 0.2, 4, 0, 60)
+    assert error < 0.02
+    assert np.median(heard.confidence) > 5 * np.median(own.confidence)
+
+
+def test_a_sure_frame_does_not_hear_the_unsure_ones(clip):
+    assert hear(clip, 0, 60, 0.2, 4)[0] < 0.005
+
+
+def test_sure_frames_that_contradict_each_other_stay(clip):
+    assert hear(clip, 0.5, 60, 0, 60)[0] > 0.45
+
+
+def test_a_static_world_explains_its_own_flow_at_half_size_too(clip):
+    look, still = half_look(look_at(clip, T, T + 1)), ~is_mover(clip, T)[1::2, 1::2]
+    half = half_depth(true_depth(clip, T), np.ones(SIZE, np.float32), np.zeros(SIZE, np.float32))
+    length = np.sqrt(dot(parallax(half.log_depth, look).residual))
+    assert np.median(length[still]) < 0.02
+    assert look.flow.shape == (SIZE[0] // 2, SIZE[1] // 2, 2)
+
+
+def test_the_rounds_change_the_whole_size_by_what_they_changed_at_half():
+    rng = np.random.default_rng(0)
+    fine = rng.normal(0, 1, (37, 51)).astype(np.float32)
+    first = half_depth(fine, np.ones_like(fine), np.zeros_like(fine))
+    last = half_depth(fine + np.float32(0.25), np.ones_like(fine), np.zeros_like(fine))
+    np.testing.assert_allclose(changed(fine, first, last), fine + 0.25, atol=1e-6)

@@ -60,17 +60,17 @@ def length(flow: np.ndarray) -> np.ndarray:
 
 def follow(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
     """What `image` (H, W) or (H, W, C) shows where flow (H, W, 2) leads; its edges are repeated outside."""
-    return _look(image, targets(flow))
+    return look_up(image, targets(flow))
 
 
 def comes_back(flow: np.ndarray, back: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Forward-backward error (H, W) in pixels of flow (H, W, 2) against `back`, and whether it lands inside."""
     there = targets(flow)
-    x, y = cv2.split(cv2.add(flow, _look(back, there)))
+    x, y = cv2.split(cv2.add(flow, look_up(back, there)))
     limit = (flow.shape[1] - 1, flow.shape[0] - 1)
     return cv2.magnitude(x, y), cv2.inRange(there, (0, 0), limit) > 0
 
 
-def _look(image: np.ndarray, there: np.ndarray) -> np.ndarray:
-    """`image` at pixels (H, W, 2)."""
+def look_up(image: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """`image` at pixels (H, W, 2) float32; its edges are repeated outside."""
     return cv2.remap(image, there, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # pyright: ignore

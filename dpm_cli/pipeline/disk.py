@@ -8,7 +8,7 @@ from dpm_cli.errors import DpmError
 _IMAGE = 3
 _FRAME = 58
 """Bytes a pixel of `frames/`: picture, depth, confidence, masks, scene flow and flow to both sides."""
-_MOTION = 37
+_MOTION = 46
 """Of what the rounds over the frames keep until the end."""
 _PASS = 21
 """Of a stored pass, both views."""

@@ -1,12 +1,14 @@
 """The clip's own stage after alignment: depth and motion of every frame from all passes that see it.
 
-Three rounds over the frames, each on disk before the next begins, so nothing holds the clip and a stopped run goes on:
-every frame by itself, then with its neighbours' motion, then with their depth.
+Rounds over the frames, each on disk before the next begins, so nothing holds the clip and a stopped run goes on: every
+frame by itself, then with its neighbours' motion, then with the depth of all that see the same, then with that of its
+neighbours.
 """
 
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Generic, TypeVar
@@ -21,6 +23,7 @@ from dpm_cli.motion.carry import Neighbour, motion_scores
 from dpm_cli.motion.edges import Alike, sharpened
 from dpm_cli.motion.evidence import Evidence, motion_evidence
 from dpm_cli.motion.look import Look, measured, without_camera_noise
+from dpm_cli.motion.one_world import ROUNDS, HalfDepth, agreed, changed, half_depth, half_look
 from dpm_cli.motion.static_depth import DepthChange, improved_log_depth, triangulate
 from dpm_cli.motion.steady import Opinion, steadied, transported
 from dpm_cli.passes.fusion import AlignedPasses, FusedDepth, fuse_depth, looks_at
@@ -33,6 +36,8 @@ NEIGHBOURS = 2
 """Frames before and after that are asked."""
 _KEPT = 12
 """Records in memory: those that frames under way ask for."""
+_KEPT_HALF = 24
+"""The same of records at half size, which farther frames ask for too."""
 
 Record = TypeVar("Record")
 
@@ -59,8 +64,10 @@ class JudgedFrame:
 class _Kept(Generic[Record]):
     """Records of frames on disk, the last few in memory."""
 
-    def __init__(self, folder: Path, parts: dict[str, type], build: Callable[..., Record]):
-        self.folder, self.parts, self.build = folder, parts, build
+    def __init__(
+        self, folder: Path, parts: dict[str, type], build: Callable[..., Record], kept: int = _KEPT
+    ):
+        self.folder, self.parts, self.build, self.kept = folder, parts, build, kept
         folder.mkdir(parents=True, exist_ok=True)
         self._memory: OrderedDict[int, Record] = OrderedDict()
         self._lock = Lock()
@@ -80,7 +87,7 @@ class _Kept(Generic[Record]):
             if t not in self._memory:
                 self._memory[t] = self._read(t)
             self._memory.move_to_end(t)
-            while len(self._memory) > _KEPT:
+            while len(self._memory) > self.kept:
                 self._memory.popitem(last=False)
             return self._memory[t]
 
@@ -114,12 +121,17 @@ class ClipMotion:
         parts = {"depth": FusedDepth, "evidence": Evidence, "wanted": DepthChange}
         self.seen = _Kept(folder / "seen", parts, SeenFrame)
         self.judged = _Kept(folder / "judged", {"judged": JudgedFrame}, lambda judged: judged)
+        self.rounds: list[_Kept[HalfDepth]] = [
+            _Kept(folder / f"round_{n}", {"half": HalfDepth}, lambda half: half, _KEPT_HALF)
+            for n in range(ROUNDS + 1)
+        ]
 
     def prepare(self, reporter: Reporter) -> None:
-        """The first two rounds, without what an earlier run has done of them."""
+        """All rounds but the last, without what an earlier run has done of them."""
         count = len(self.frames)
-        with reporter.task("motion", 2 * count) as advance:
-            for work in (self._see, self._judge):
+        hear = [partial(self._hear, number) for number in range(1, ROUNDS + 1)]
+        with reporter.task("motion", (2 + ROUNDS) * count) as advance:
+            for work in (self._see, self._judge, *hear):
                 for _ in in_order(work, range(count), self.workers):
                     advance()
 
@@ -153,19 +165,34 @@ class ClipMotion:
         depth = seen.depth
         alike = Alike(image)
         log_depth = improved_log_depth(alike, depth.log_depth, depth.confidence, seen.wanted, still)
-        self.judged.write(t, JudgedFrame(sharpened(alike, log_depth, depth.confidence), dynamic))
+        log_depth = sharpened(alike, log_depth, depth.confidence)
+        self.rounds[0].write(t, half_depth(log_depth, depth.confidence, dynamic))
+        self.judged.write(t, JudgedFrame(log_depth, dynamic))
+
+    def _hear(self, number: int, t: int) -> None:
+        """Round `number` of all frames' depth."""
+        if self.rounds[number].has(t):
+            return
+        before = self.rounds[number - 1]
+        looks = [half_look(look) for look in looks_at(t, self.passes)]
+        others = [(look, before[look.other]) for look in looks]
+        self.rounds[number].write(t, agreed(self.rounds[0][t], before[t], others))
 
     def frame(self, t: int) -> tuple[FusedDepth, np.ndarray]:
         """Depth and motion score (H, W) of frame `t`."""
-        own = self.judged[t]
-        opinions = [self._opinion(own.log_depth, look) for look in self._neighbours(t)]
+        log_depth, dynamic = self._heard(t), self.judged[t].dynamic
+        opinions = [self._opinion(log_depth, look) for look in self._neighbours(t)]
         depth = self.seen[t].depth
-        steady = steadied(own.log_depth, depth.confidence, own.dynamic, opinions)
-        return replace(depth, log_depth=steady), own.dynamic
+        steady = steadied(log_depth, depth.confidence, dynamic, opinions)
+        return replace(depth, log_depth=steady), dynamic
+
+    def _heard(self, t: int) -> np.ndarray:
+        """Log depth (H, W) of frame `t` after all frames were heard."""
+        return changed(self.judged[t].log_depth, self.rounds[0][t], self.rounds[-1][t])
 
     def _opinion(self, log_depth: np.ndarray, look: Look) -> Opinion:
         seen = look.seen()[1].astype(np.float32)
-        return Opinion(transported(log_depth, look, self.judged[look.other].log_depth), seen)
+        return Opinion(transported(log_depth, look, self._heard(look.other)), seen)
 
     def _neighbours(self, t: int) -> list[Look]:
         return looks_at(t, self.passes, farthest=NEIGHBOURS)

@@ -2,7 +2,11 @@
 
 import cv2
 import numpy as np
+import torch
 
+from dpm_cli.geometry.camera import project_map, unproject
+from dpm_cli.geometry.rigid import invert, transform_map
+from dpm_cli.matching.consistency import look_up
 from dpm_cli.workshop.datasets.truth import SequenceTruth
 from dpm_cli.workshop.evaluate.matched import MatchedSequence
 from dpm_cli.workshop.evaluate.motion_scores import neighbours
@@ -32,12 +36,12 @@ def _pair_spread(matched: MatchedSequence, row: int) -> float | None:
         cv2.resize(matched.read(r, "valid").astype(np.uint8), same.shape[::-1])
         for r in (row, row + 1)
     ]
-    same &= (known[0] > 0) & (_at(known[1], there) > 0)
+    same &= (known[0] > 0) & (look_up(known[1], there) > 0)
     if not same.any():
         return None
     own, other = (cv2.resize(matched.read(r, "points"), same.shape[::-1]) for r in (row, row + 1))
     depth = cv2.resize(matched.read(row, "depth"), same.shape[::-1])
-    apart = np.linalg.norm(own - _at(other, there), axis=-1)
+    apart = np.linalg.norm(own - look_up(other, there), axis=-1)
     return float(np.median(apart[same] / depth[same]))
 
 
@@ -47,14 +51,12 @@ def _same_points(matched: MatchedSequence, row: int) -> tuple[np.ndarray, np.nda
     assert truth.cam2world is not None
     assert truth.intrinsics is not None
     depth, other = _depth(truth, pair[0]), _depth(truth, pair[1])
-    y, x = np.mgrid[: depth.shape[0], : depth.shape[1]]
-    K, K_other = (truth.intrinsics[t] for t in pair)
-    motion = np.linalg.inv(truth.cam2world[pair[1]]) @ truth.cam2world[pair[0]]
-    rays = np.stack((x, y, np.ones_like(x)), -1) @ np.linalg.inv(K).T
-    camera = (rays * depth[..., None]) @ motion[:3, :3].T + motion[:3, 3]
-    z = camera[..., 2]
-    pixels = camera @ K_other.T
-    there = (pixels[..., :2] / np.maximum(z, 1e-6)[..., None]).astype(np.float32)
+    K, K_other = (torch.from_numpy(truth.intrinsics[t]).double() for t in pair)
+    own, next_one = (torch.from_numpy(truth.cam2world[t]).double() for t in pair)
+    points = unproject(torch.from_numpy(depth).double(), K)
+    camera = transform_map(invert(next_one) @ own, points)
+    z = camera[..., 2].numpy()
+    there = project_map(camera, K_other).float().numpy()
     limit = (depth.shape[1] - 1, depth.shape[0] - 1)
     inside = (there >= 0).all(-1) & (there <= limit).all(-1)
     seen = cv2.remap(other, there, None, cv2.INTER_NEAREST)  # pyright: ignore
@@ -69,8 +71,3 @@ def _depth(truth: SequenceTruth, t: int) -> np.ndarray:
     assert truth.depth is not None
     depth = truth.depth[t]
     return np.where(depth < truth.max_depth, depth, 0).astype(np.float32)
-
-
-def _at(image: np.ndarray, there: np.ndarray) -> np.ndarray:
-    """`image` at pixels (H, W, 2)."""
-    return cv2.remap(image, there, None, cv2.INTER_LINEAR)  # pyright: ignore
