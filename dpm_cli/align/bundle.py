@@ -10,16 +10,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.sparse import coo_matrix
-from scipy.sparse.linalg import splu
+from scipy.sparse import coo_matrix, csr_matrix
 from torch import Tensor
 
 from dpm_cli.align.bundle_problem import FlowGrid, Normal, Problem, State, prior_pull
+from dpm_cli.align.normal_solve import solve_normal
 from dpm_cli.geometry.rigid import se3_exp
 
 _ITERATIONS = 10
 _ENOUGH = 1e-4
 """Relative gain of a step below which no further one is made."""
+_AT_ONCE = 64
+"""Parts of the normal equations that are summed at the same time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,29 +115,41 @@ def _step(
 ) -> tuple[Tensor, Tensor]:
     """Step (T, 6) of the cameras, those not free stay, and () of the log focal length."""
     frames = len(free)
-    rows, columns, values = [], [], []
     gradient = torch.zeros(6 * frames + 1, dtype=torch.float64)
-    six = torch.arange(6)
-    last = torch.tensor([6 * frames])
     for part in parts:
-        place = torch.cat(((part.cameras[:, None] * 6 + six).flatten(), last))
-        rows.append(place[:, None].expand_as(part.matrix).flatten())
-        columns.append(place[None].expand_as(part.matrix).flatten())
-        values.append(part.matrix.flatten())
-        gradient.index_add_(0, place, part.gradient)
-    rows.append(last)
-    columns.append(last)
-    values.append(torch.full((1,), focal_pull, dtype=torch.float64))
+        gradient.index_add_(0, _places(part, frames), part.gradient)
     gradient[-1] += focal_pull * x.log_focal
     unknown = np.flatnonzero(np.append(np.repeat(free, 6), focal_pull > 0))
     step = np.zeros(6 * frames + 1)
     if len(unknown) and parts:
-        i, j = (torch.cat(v).numpy() for v in (rows, columns))
-        normal = coo_matrix((torch.cat(values).numpy(), (i, j)), shape=(len(step),) * 2).tocsr()
-        normal = normal[unknown][:, unknown]
+        normal = _assembled(parts, frames, focal_pull)[unknown][:, unknown]
         diagonal = normal.diagonal()
         ridge = damping * diagonal + 1e-12 * diagonal.max(initial=0.0) + 1e-30
         ridge = coo_matrix((ridge, (np.arange(len(unknown)),) * 2), shape=normal.shape)
-        step[unknown] = splu((normal + ridge).tocsc()).solve(-gradient.numpy()[unknown])
+        step[unknown] = solve_normal(normal + ridge, -gradient.numpy()[unknown])
     found = torch.from_numpy(step).clamp(-0.5, 0.5)
     return found[:-1].view(frames, 6), found[-1]
+
+
+def _assembled(parts: list[Normal], frames: int, focal_pull: float) -> csr_matrix:
+    """Sum (6 T + 1, 6 T + 1) of the parts' matrices.
+
+    Most of their entries meet in few: of a long clip they are many times as much as their sum, so some at a time.
+    """
+    size = 6 * frames + 1
+    total = csr_matrix(([focal_pull], ([size - 1], [size - 1])), shape=(size, size))
+    for start in range(0, len(parts), _AT_ONCE):
+        some = parts[start : start + _AT_ONCE]
+        places = [_places(part, frames).int() for part in some]
+        rows = [place[:, None].expand(-1, len(place)).flatten() for place in places]
+        columns = [place.repeat(len(place)) for place in places]
+        values = [part.matrix.flatten() for part in some]
+        value, row, column = (torch.cat(v).numpy() for v in (values, rows, columns))
+        total = total + coo_matrix((value, (row, column)), shape=total.shape).tocsr()
+    return total
+
+
+def _places(part: Normal, frames: int) -> Tensor:
+    """Rows of the whole system that belong to the unknowns of one part."""
+    own = (part.cameras[:, None] * 6 + torch.arange(6)).flatten()
+    return torch.cat((own, torch.tensor([6 * frames])))

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy.sparse import coo_matrix
-from scipy.sparse.linalg import splu
 from torch import Tensor
 
+from dpm_cli.align.normal_solve import solve_normal
 from dpm_cli.align.scales import DepthOffsets
 from dpm_cli.geometry.rigid import adjoint, invert, rigid, se3_exp, se3_log
 
@@ -285,8 +285,6 @@ def _solve(
     ridge = coo_matrix((ridge, (np.arange(len(free)),) * 2), shape=normal.shape)
     step = torch.zeros(size, dtype=pull.dtype)
     if len(free):
-        factor = splu(
-            (normal + ridge).tocsc(), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}
-        )
-        step[torch.from_numpy(free)] = torch.from_numpy(factor.solve(-gradient.numpy()[free]))
+        moved = solve_normal(normal + ridge, -gradient.numpy()[free])
+        step[torch.from_numpy(free)] = torch.from_numpy(moved)
     return step.unflatten(0, (frames, 7))

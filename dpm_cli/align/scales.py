@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 import torch
-from scipy.sparse.linalg import splu
 
 from dpm_cli.align.depth import median_over_maps
+from dpm_cli.align.normal_solve import solve_normal
 from dpm_cli.align.passes import Passes
 from dpm_cli.geometry.robust import weighted_median
 
@@ -89,7 +89,7 @@ def solve_scales(
     robust = np.ones(len(pairs))
     for _ in range(iterations):
         normal = incidence.T @ sp.diags(weights * robust) @ incidence + weak
-        level = splu(normal.tocsc()).solve(incidence.T @ (weights * robust * measured))
+        level = solve_normal(normal, incidence.T @ (weights * robust * measured))
         # |r| over its deviation; the L1 weight tolerates the most outliers and needs no width.
         distance = np.abs(incidence @ level - measured) * np.sqrt(weights)
         robust = 1 / np.maximum(distance, 0.1)
