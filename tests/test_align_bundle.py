@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dpm_cli.align import Alignment, FlowGrid, ToldDepth, refine_on_flows
+from dpm_cli.align import Alignment, FlowGrid, ToldDepth, bundle, refine_on_flows
 from dpm_cli.align.bundle import Bundle, adjust
 from dpm_cli.align.correction import DepthCorrection, confidence_change, smooth_correction
 from dpm_cli.focal import FocalEstimate
@@ -100,6 +100,17 @@ def test_wrong_cameras_and_depth_are_found_again(world):
     assert camera < 0.03 < 0.05 < before
     assert depth < 0.02
     assert np.array_equal(found.cam2world[0], wrong[0])
+
+
+def test_how_many_parts_are_summed_at_once_changes_nothing(world, monkeypatch):
+    grid, cam2world, K, log_depth = world
+    bent = log_depth + 0.1 * np.random.default_rng(0).normal(size=log_depth.shape)
+    sure, found = np.full_like(bent, 5.0), []
+    for at_once in (2, T):
+        monkeypatch.setattr(bundle, "_AT_ONCE", at_once)
+        found.append(adjust(grid, cam2world, K, bent, sure, FREE, 0.1))
+    np.testing.assert_allclose(found[0].cam2world, found[1].cam2world, atol=1e-9)
+    np.testing.assert_allclose(found[0].log_depth, found[1].log_depth, atol=1e-8)
 
 
 def test_a_mover_does_not_bend_the_world(world):
