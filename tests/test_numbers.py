@@ -244,9 +244,14 @@ def test_a_frame_that_stands_alone_is_not_called_a_still_camera(tmp_path):
 
 
 def test_motion_that_no_still_world_explains_is_said_and_a_still_camera_is_not_blamed():
-    quality = {"still_residual_px": 0.9, "flow_px": 1.0}
-    assert unexplained(quality) is None, "a still camera's flow is its noise"
-    assert unexplained({"still_residual_px": 1.4, "flow_px": 6.0}) is None
-    said = unexplained({"still_residual_px": 3.4, "flow_px": 6.0})
+    def of(missed: float, length: float, error: float) -> str | None:
+        return unexplained({"still_residual_px": missed, "flow_px": length, "flow_error_px": error})
+
+    assert of(0.9, 1.0, 0.8) is None, "a still camera's flow is its noise"
+    assert of(0.3, 0.3, 0.0) is None, "the same picture with some noise"
+    assert of(1.4, 6.0, 0.4) is None
+    assert of(0.5, 6.0, 0.02) is None, "a small share of the motion"
+    assert of(0.7, 2.2, 0.05) is not None, "exact flow of parts that slide each its own way"
+    said = of(3.4, 6.0, 1.0)
     assert said is not None
     assert "motion of 6.0 px by 3.4 px" in said

@@ -4,15 +4,19 @@ from dataclasses import replace
 
 import numpy as np
 
+from dpm_cli.matching.consistency import comes_back
 from dpm_cli.sequence import FrameResult, Sequence4D
 
 _UNEXPLAINED, _UNEXPLAINED_PX = 0.5, 1.0
 """Share of the picture's motion, and pixels, that a world that stands still may miss before that is said."""
+_LEFT, _LEFT_PX, _FLOW_ERRORS = 0.1, 0.4, 6.0
+"""Share of the motion, pixels, and multiple of what the flow errs by, that it may miss if not all three say so: a good
+run misses by 3 to 4 times the flow's own error, one of parts that move each its own way by 10 and more."""
 
 
 def run_quality(sequence: Sequence4D) -> dict[str, float]:
     """Medians and shares over the frames; see the keys in the README."""
-    residuals, confident, moving, missed, lengths = [], [], [], [], []
+    residuals, confident, moving, missed, lengths, errors = [], [], [], [], [], []
     for t in range(len(sequence)):
         frame = sequence.frame(t)
         if not frame.valid.any():
@@ -32,19 +36,25 @@ def run_quality(sequence: Sequence4D) -> dict[str, float]:
             still = replace(frame, scene_flow_fwd=np.zeros_like(points))
             missed.append(flow_residual_px(still, *next_camera, points))
             lengths.append(float(np.median(np.linalg.norm(frame.flow_fwd, axis=-1))))
+            back = sequence.frame(t + 1).flow_bwd
+            assert back is not None
+            errors.append(float(np.median(comes_back(frame.flow_fwd, back)[0])))
     return {
         "flow_residual_px": float(np.median(residuals)) if residuals else 0.0,
         "median_confidence": float(np.median(confident)) if confident else 0.0,
         "moving_share": float(np.mean(moving)) if moving else 0.0,
         "still_residual_px": float(np.median(missed)) if missed else 0.0,
         "flow_px": float(np.median(lengths)) if lengths else 0.0,
+        "flow_error_px": float(np.median(errors)) if errors else 0.0,
     }
 
 
 def unexplained(quality: dict[str, float]) -> str | None:
     """What to say where cameras, depth and a world that stands still do not explain the pictures' motion."""
     missed, length = quality["still_residual_px"], quality["flow_px"]
-    if missed <= max(_UNEXPLAINED_PX, _UNEXPLAINED * length):
+    far_off = missed > max(_UNEXPLAINED_PX, _UNEXPLAINED * length)
+    allowed = max(_LEFT_PX, _LEFT * length, _FLOW_ERRORS * quality["flow_error_px"])
+    if not far_off and missed <= allowed:
         return None
     return (
         f"cameras and depth miss the pictures' motion of {length:.1f} px by {missed:.1f} px: "
