@@ -26,7 +26,8 @@ _ERRORS = 2.0
 _MOVING = 0.2
 """Difference of log depth that motion makes."""
 _SUREST = 200.0
-"""Confidence that is not exceeded: neighbouring frames share their errors."""
+"""Confidence beyond which another frame is not believed: frames near by share their errors, and at half the size depth
+is blurred where it steps."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,14 +37,14 @@ class HalfDepth:
     log_depth: np.ndarray
     """(h, w) float32."""
     confidence: np.ndarray
-    """(h, w) float32, 1 / expected relative error, 1 to `_SUREST`."""
+    """(h, w) float32, 1 / expected relative error, at least 1."""
     dynamic: np.ndarray
     """(h, w) float32 motion score."""
 
 
 def half_depth(log_depth: np.ndarray, confidence: np.ndarray, dynamic: np.ndarray) -> HalfDepth:
     """Depth, its confidence and the motion score of a frame, all (H, W), at half their size."""
-    error = _halved(1 / np.clip(confidence, 1, _SUREST))
+    error = _halved(1 / np.maximum(confidence, 1))
     return HalfDepth(_halved(log_depth), 1 / error, _halved(dynamic))
 
 
@@ -74,7 +75,7 @@ def agreed(first: HalfDepth, now: HalfDepth, others: Sequence[tuple[Look, HalfDe
     total = share * first.log_depth
     for look, other in others:
         said = transported(now.log_depth, look, other.log_depth)
-        sure = follow(other.confidence, look.flow)
+        sure = np.minimum(follow(other.confidence, look.flow), np.float32(_SUREST))
         width2 = _ERRORS**2 * (now.confidence**-2 + sure**-2)
         width2 += _SAME**2 + (_MOVING * now.dynamic) ** 2
         trust = look.seen()[1] * sure**2 / (1 + (said - now.log_depth) ** 2 / width2) ** 2
@@ -82,8 +83,7 @@ def agreed(first: HalfDepth, now: HalfDepth, others: Sequence[tuple[Look, HalfDe
             trust *= 1 - now.dynamic
         total += trust * said
         share += trust
-    sure = np.minimum(np.sqrt(share), np.float32(_SUREST))
-    return replace(now, log_depth=total / share, confidence=sure)
+    return replace(now, log_depth=total / share, confidence=np.sqrt(share))
 
 
 def changed(log_depth: np.ndarray, first: HalfDepth, last: HalfDepth) -> np.ndarray:
