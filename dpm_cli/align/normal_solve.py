@@ -1,7 +1,7 @@
 """Solve the sparse normal equations of frames that are linked with those near by."""
 
 import numpy as np
-from scipy.sparse import spmatrix
+from scipy.sparse import csc_matrix, spmatrix
 from scipy.sparse.linalg import splu
 
 
@@ -15,7 +15,7 @@ def solve_normal(matrix: spmatrix, right: np.ndarray) -> np.ndarray:
         RuntimeError: it is singular.
     """
     factors = splu(
-        matrix.tocsc(),
+        csc_matrix(matrix),
         permc_spec="MMD_AT_PLUS_A",
         diag_pivot_thresh=0.0,
         options={"SymmetricMode": True},
