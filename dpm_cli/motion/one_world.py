@@ -25,7 +25,7 @@ _ERRORS = 2.0
 """Expected errors, of both, at which another's word counts a quarter."""
 _MOVING = 0.2
 """Difference of log depth that motion makes."""
-_SUREST = 200.0
+_SUREST = 100.0
 """Confidence beyond which another frame is not believed: frames near by share their errors, and at half the size depth
 is blurred where it steps."""
 
